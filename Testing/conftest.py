@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,27 @@ pytest_plugins = ("no_silent_skips",)  # a skip is a failure where SPINALCORDSEG
 
 os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="user-")  # the user's own folder stays as it is
 _CHECKOUT = Path(__file__).resolve().parents[1]
+_asked_for: list[str] = []  # computers that somebody wanted to reach
+
+
+def _shut_network(event: str, arguments: tuple[Any, ...]) -> None:
+    """An audit hook: Python reports each use of a socket to it, whoever makes it."""
+    if event in ("socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname"):
+        place = arguments[1] if event in ("socket.connect", "socket.sendto") else arguments[0]
+        host = place[0] if isinstance(place, tuple) else place
+        if host not in (None, "", "localhost", "127.0.0.1", "::1") and isinstance(place, tuple | str):
+            _asked_for.append(f"{event} {host}")
+            raise OSError(f"the network is shut: {host}")
+
+
+sys.addaudithook(_shut_network)
+
+
+@pytest.fixture(autouse=True)
+def network() -> Iterator[list[str]]:
+    """No test, and so no command that a test runs in this process, asks another computer for anything."""
+    yield _asked_for
+    assert not _asked_for
 
 
 def _data_folder() -> Path:

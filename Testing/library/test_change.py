@@ -71,58 +71,6 @@ def test_impossible_areas_and_settings():
 
 # Simulated persons. A visit has its own coverage, slice thickness and position of slices; its error is that of a mask:
 # one factor for the whole visit, and a smaller one for each slice that is alike in neighbours.
-_VISIT_SD, _SLICE_SD, _DISC_SD_MM = 0.011, 0.03, 0.7
-
-
-def _true_area(s_mm):
-    return 74 + 9 * np.exp(-(((s_mm + 45) / 25) ** 2)) - 0.04 * s_mm
-
-
-def _slices(rng, share, noisy=True):
-    step = rng.uniform(0.9, 5.0)
-    low, high = rng.uniform(-85, -40), rng.uniform(12, 35)
-    edges = np.arange(low, high, step)
-    at = (edges[:-1] + edges[1:]) / 2
-    inner = (np.arange(9) + 0.5) / 9
-    area = share * _true_area(edges[:-1, None] + inner * step).mean(axis=1)
-    if noisy:
-        knots = np.arange(low - 5, high + 10, 5.0)
-        noise = np.interp(at, knots, rng.normal(0, _SLICE_SD, len(knots)))
-        area = area * (1 + noise) * np.exp(rng.normal(0, _VISIT_SD))
-        at = at + rng.normal(0, _DISC_SD_MM)
-    return Profile(at, np.full(len(at), step), area)
-
-
-def _series(rng, percent_per_year, n_visits, noisy=True):
-    years = np.arange(n_visits) + np.r_[0, rng.uniform(-0.1, 0.1, n_visits - 1)]
-    shares = 1 + percent_per_year / 100 * years
-    return years, common_extent([_slices(rng, share, noisy) for share in shares]).mean_csa_mm2
-
-
-@pytest.fixture(scope="module")
-def measured():
-    """The simulation's own repeatability, measured as one measures it: pairs of visits without a change."""
-    rng = np.random.default_rng(1)
-    logs = np.log([_series(rng, 0.0, 2)[1] for _ in range(400)])
-    return Repeatability(100 * float(np.std(logs[:, 1] - logs[:, 0])) / sqrt(2), "400 simulated pairs", "same scanner")
-
-
-def test_series_have_the_true_rate_in_their_interval(measured):
-    rng = np.random.default_rng(2)
-    rates = [(0.0, -1.0, -2.0, -5.0)[n % 4] for n in range(300)]
-    found = [yearly_rate(*_series(rng, rate, 2 + n // 4 % 4), measured) for n, rate in enumerate(rates)]
-    inside = [one.low <= rate <= one.high for one, rate in zip(found, rates, strict=True)]
-    assert 1.0 < measured.cov_percent < 2.0
-    assert 0.92 <= np.mean(inside) <= 0.98
-    errors = [one.percent_per_year - rate for one, rate in zip(found, rates, strict=True)]
-    assert abs(np.mean(errors)) < 0.15  # no bias in any direction
-
-
-def test_coverage_and_slices_alone_change_nothing():
-    rng = np.random.default_rng(5)
-    for _ in range(60):
-        _, areas = _series(rng, 0.0, 3, noisy=False)
-        assert np.ptp(areas) / areas[0] < 0.005
 
 
 # ---- The common extent

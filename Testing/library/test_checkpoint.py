@@ -1,4 +1,5 @@
-"""Model files: what is written is read, and everything else is refused with the reason and never executed."""
+"""Model files: what is written is read, and everything else is refused with the reason and never executed. And
+networks."""
 
 from __future__ import annotations
 
@@ -15,10 +16,13 @@ import pytest
 import torch
 from headers import split_header
 from safetensors.numpy import load_file, save
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from SpinalCordSegLib.errors import ModelFileError, OutputError
+from SpinalCordSegLib.errors import ConfigurationError, ModelFileError, OutputError
 from SpinalCordSegLib.model.checkpoint import (
     MODELS_VARIABLE,
+    NETWORKS,
     Calibration,
     Checkpoint,
     checkpoint_network,
@@ -209,3 +213,51 @@ def test_a_model_is_named_by_its_listed_name_or_its_file(path: Path, monkeypatch
     assert find_model("not/there.safetensors") == Path("not/there.safetensors")  # whoever opens it reports it
     with pytest.raises(ModelFileError, match="no model of this name"):
         find_model("nobody")
+
+
+# The networks: published sizes, shapes, initial values.
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "parameters", "gflops"),
+    [
+        ("ra_unet", 8, 2_916_337, 5.04),
+        ("ra_unet", 4, 737_897, 1.28),
+        ("unet", 8, 31_030_593, 109.07),
+        ("deep_unet", 8, 593_729, 16.15),
+    ],
+)
+def test_published_size_and_work(name: str, width: int, parameters: int, gflops: float) -> None:
+    with torch.device("meta"):
+        network = build_network(NetworkConfig(name, width))
+        assert sum(parameter.numel() for parameter in network.parameters()) == parameters
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            network.eval()(torch.zeros(1, 1, 256, 256))
+    assert counter.get_total_flops() / 1e9 == pytest.approx(gflops, abs=0.005)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("shape", [(1, 1, 100, 96), (1, 2, 64, 64), (1, 64, 64), (0, 1, 64, 64)])
+def test_other_shapes_are_refused_with_the_reason(name: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigurationError, match="multiples of 32"):
+        build_network(NetworkConfig(name, 1))(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_glorot_weights_zero_biases_keras_batch_normalisation(name: str) -> None:
+    network = build_network(NetworkConfig(name, 4))
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out, fan_in, *kernel = module.weight.shape
+            limit = (6 / ((fan_in + fan_out) * kernel[0] * kernel[1])) ** 0.5
+            assert module.weight.abs().max() <= limit
+            assert module.weight.abs().max() > 0.5 * limit
+            assert module.bias is not None and not module.bias.any()
+        if isinstance(module, nn.BatchNorm2d):
+            assert (module.eps, module.momentum) == (1e-3, 0.01)
+
+
+@pytest.mark.parametrize("fields", [{"name": "vnet"}, {"width": 0}, {"width": 2.5}, {"width": True}])
+def test_bad_configuration_is_refused(fields: dict) -> None:
+    with pytest.raises(ConfigurationError):
+        NetworkConfig(**fields)

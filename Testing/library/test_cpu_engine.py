@@ -15,13 +15,7 @@ from torch import nn
 from SpinalCordSegLib.errors import DeviceError, MissingPackageError, ModelFileError
 from SpinalCordSegLib.image_io import read_image, read_labels, write_volume
 from SpinalCordSegLib.inference import Work
-from SpinalCordSegLib.model.checkpoint import (
-    NETWORKS,
-    Checkpoint,
-    checkpoint_network,
-    default_model,
-    load_checkpoint,
-)
+from SpinalCordSegLib.model.checkpoint import NETWORKS, Checkpoint, checkpoint_network, default_model, load_checkpoint
 from SpinalCordSegLib.model.cpu_engine import HALO, CpuEngine, Window
 from SpinalCordSegLib.model.networks import NetworkConfig, build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig

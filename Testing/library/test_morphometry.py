@@ -1,5 +1,7 @@
-"""Cases with known answers (published ones, and shapes worked by hand) and the stated answers for odd masks."""
+"""Cases with known answers (published ones, and shapes worked by hand): areas and lengths of a cord, the shape of a
+slice, the centreline, bands of areas; and the stated answers for odd masks."""
 
+import math
 from dataclasses import replace
 from itertools import permutations, product
 from math import isnan, nan, pi, radians, sqrt, tan
@@ -10,10 +12,20 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.image_io import read_labels
-from SpinalCordSegLib.morphometry import CordMeasures, mean_csa, measure
+from SpinalCordSegLib.morphometry import (
+    CordMeasures,
+    centreline,
+    fit_local_lines,
+    fit_spline,
+    mean_csa,
+    measure,
+    measure_shape,
+)
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.postprocessing import clean
 from SpinalCordSegLib.slice_table import SliceTable, columns
+from SpinalCordSegLib.uncertainty import area_band_mm2, mean_band_mm2
+from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions, measure_levels
 from SpinalCordSegLib.volume import Volume
 
 SPACING = (0.5, 0.8, 3.0)
@@ -248,3 +260,204 @@ def test_a_steep_cut_is_flagged() -> None:
         voxels[5 + 4 * k : 15 + 4 * k, 15:25, k] = True  # 4 mm sideways per 3 mm up: 53°
     kinds = {kind for _, kind in _kinds(measure(_volume(voxels, (1.0, 1.0, 3.0))))}
     assert kinds == {"tilt"}
+
+
+# The shape of one slice.
+
+
+STRAIGHT = (1.0, 1.0)
+
+
+def _ellipse(a: int, b: int) -> np.ndarray:
+    """Digital ellipse of (2a+1)×(2b+1) pixels in a margin of 4."""
+    x, y = np.ogrid[-a - 4 : a + 5, -b - 4 : b + 5]
+    return (x / (a + 0.5)) ** 2 + (y / (b + 0.5)) ** 2 <= 1
+
+
+def test_digital_ellipses() -> None:
+    small, large = _ellipse(13, 5), _ellipse(50, 30)
+    assert np.count_nonzero(small) == 237 and math.pi * 13.5 * 5.5 == pytest.approx(237, rel=0.02)
+    assert np.count_nonzero(large) == pytest.approx(4908, rel=0.03)
+    shape = measure_shape(small, (0, 0), (1.0, 1.0), STRAIGHT)
+    assert shape["rl_mm"] == pytest.approx(27, rel=5e-3)
+    assert shape["ap_ellipse_mm"] == pytest.approx(11, rel=0.015)
+    assert shape["ap_chord_mm"] == pytest.approx(11, rel=5e-3)
+    assert shape["orientation_deg"] == pytest.approx(0, abs=1e-6)
+    assert shape["eccentricity"] == pytest.approx(math.sqrt(1 - (11 / 27) ** 2), rel=5e-3)
+    large_shape = measure_shape(large, (0, 0), (1.0, 1.0), STRAIGHT)
+    assert (large_shape["rl_mm"], large_shape["ap_ellipse_mm"]) == pytest.approx((101, 61), rel=5e-3)
+    deeper = measure_shape(small.T, (0, 0), (1.0, 1.0), STRAIGHT)  # than wide: the names stay
+    assert (deeper["rl_mm"], deeper["ap_ellipse_mm"]) == pytest.approx((11, 27), rel=0.015)
+    assert deeper["orientation_deg"] == pytest.approx(0, abs=1e-6)
+
+
+def test_pixels_are_millimetres_on_both_axes() -> None:
+    x, y = np.ogrid[-30:31, -30:31]
+    shape = measure_shape((x * 0.4 / 6) ** 2 + (y * 0.25 / 4) ** 2 <= 1, (0, 0), (0.4, 0.25), STRAIGHT)
+    assert (shape["rl_mm"], shape["ap_ellipse_mm"]) == pytest.approx((12, 8), rel=0.015)
+    assert shape["csa_sct_mm2"] == pytest.approx(math.pi * 24, rel=0.02)
+    chord = np.mean([8 * math.sqrt(1 - (u / 6) ** 2) for u in np.linspace(-1.5, 1.5, 31)])
+    assert shape["ap_chord_mm"] == pytest.approx(chord, rel=0.02)
+
+
+@pytest.mark.parametrize("turn_deg", [-40, 10, 40])
+def test_orientation_follows_the_right_end_and_diameters_stay(turn_deg: float) -> None:
+    x, y = np.meshgrid(np.arange(-40, 41) * 0.25, np.arange(-40, 41) * 0.25, indexing="ij")
+    c, s = math.cos(math.radians(turn_deg)), math.sin(math.radians(turn_deg))
+    pixels = ((x * c + y * s) / 6.5) ** 2 + ((y * c - x * s) / 4) ** 2 <= 1
+    shape = measure_shape(pixels, (0, 0), (0.25, 0.25), STRAIGHT)
+    assert shape["orientation_deg"] == pytest.approx(turn_deg, abs=0.5)
+    assert (shape["rl_mm"], shape["ap_ellipse_mm"]) == pytest.approx((13, 8), rel=0.01)
+
+
+def test_solidity_of_an_l() -> None:
+    pixels = np.ones((60, 60), bool)
+    pixels[30:, 30:] = False  # area 3/4, hull 7/8
+    shape = measure_shape(pixels, (0, 0), (0.1, 0.1), STRAIGHT)
+    assert shape["solidity"] == pytest.approx(6 / 7, rel=0.01)
+
+
+def test_shrinking_is_about_the_first_voxel_of_the_slice_whatever_the_crop() -> None:
+    pixels = np.zeros((70, 60), bool)
+    pixels[40:53, 30:38] = True
+    whole = measure_shape(pixels, (0, 0), (0.7, 0.9), (0.93, 0.97))
+    crop = measure_shape(pixels[40:53, 30:38], (40, 30), (0.7, 0.9), (0.93, 0.97))
+    assert crop["rl_mm"] == pytest.approx(whole["rl_mm"]) and crop["solidity"] == pytest.approx(whole["solidity"])
+    assert crop["ap_chord_mm"] == pytest.approx(whole["ap_chord_mm"], rel=1e-5)
+    assert crop["csa_sct_mm2"] == pytest.approx(104 * 0.63 * 0.93 * 0.97, rel=0.02)
+
+
+def test_nothing_and_next_to_nothing() -> None:
+    assert measure_shape(np.zeros((5, 5), bool), (0, 0), (0.5, 0.7), STRAIGHT) == {}
+    one = measure_shape(np.ones((1, 1), bool), (3, 4), (0.5, 0.7), STRAIGHT)
+    assert one["csa_sct_mm2"] == pytest.approx(0.35) and one["rl_mm"] > 0 and one["solidity"] > 0
+    lost = measure_shape(
+        np.ones((1, 1), bool), (9, 9), (1.0, 1.0), (0.5, 0.5)
+    )  # shrunk to every second pixel, 8 and 10
+    assert lost == {"csa_sct_mm2": 0}
+
+
+# The ruler along the cord: straight, leaning, with gaps; every number can be worked by hand. And its two fits.
+
+
+def _rods(n=10, lean=0, gaps=()):
+    """Rods of 6×4 pixels (9.6 mm²), moved ``lean`` pixels to the right per slice; z of slice k is 100 + 3k."""
+    voxels = np.zeros((60, 30, n), bool)
+    for k in range(n):
+        if k not in gaps:
+            voxels[10 + lean * k : 16 + lean * k, 10:14, k] = True
+    matrix = np.diag([*SPACING, 1.0])
+    matrix[:3, 3] = (-15, -12, 100)
+    return Volume.from_ijk(voxels, matrix)
+
+
+def test_a_straight_cord_is_as_long_as_its_slices_and_a_leaning_one_longer():
+    line = centreline(_rods())
+    assert line.arc_mm.tolist() == pytest.approx([1.5 + 3 * k for k in range(10)], abs=1e-6)
+    assert line.end_mm == pytest.approx(30)
+    assert line.ras_mm[4] == pytest.approx([-15 + 12.5 * 0.5, -12 + 11.5 * 0.8, 112], abs=1e-6)
+    assert centreline(_rods(lean=4)).length_mm == pytest.approx(sqrt(13), rel=1e-6)  # 2 mm per 3 mm
+
+
+def test_nearest_point_between_slices_and_beyond_the_ends():
+    line = centreline(_rods())
+    x, y, _ = line.ras_mm[0]
+    assert line.nearest((x + 3, y + 4, 110)) == pytest.approx((11.5, 5), abs=1e-6)
+    assert line.nearest((x, y, 92)) == pytest.approx((-6.5, 0), abs=1e-6)
+    assert line.nearest((x, y, 140)) == pytest.approx((41.5, 0), abs=1e-6)
+    assert line.point_at(11.5) == pytest.approx([x, y, 110], abs=1e-6)
+    assert line.at_slice(-2) == pytest.approx([x, y, 94], abs=1e-6)
+    assert line.at_slice(12) == pytest.approx([x, y, 136], abs=1e-6)
+
+
+def test_one_slice_and_none():
+    alone = centreline(_rods(n=1))
+    x, y, _ = alone.ras_mm[0]
+    assert alone.nearest((x, y + 2, 104)) == pytest.approx((5.5, 2))
+    assert alone.at_slice(1) == pytest.approx([x, y, 103])
+    empty = centreline(_rods(n=2, gaps=(0, 1)))
+    assert (len(empty.arc_mm), empty.end_mm) == (0, 0)
+    with pytest.raises(ValueError, match="without points"):
+        empty.nearest((0, 0, 0))
+
+
+def test_an_interval_counts_slices_by_their_part_inside():
+    mask = _rods(gaps=(5,))
+    mask.ijk[9:17, 10:14, 3] = True  # slice 3 has a third more, on both sides
+    measures = measure(mask, shape=False)
+    areas = measures.slices.csa_mm2
+
+    def around(z_mm, reach_mm):
+        options = LevelOptions((DiscMark(3, ras_mm=(-8.75, -2.8, z_mm)),), around_mm=reach_mm)
+        return measure_levels(mask, measures, options).rows[-1]
+
+    found = around(108.25, 2.25)  # half of slice 2, all of slice 3
+    assert found.mean_csa_mm2 == pytest.approx((1.5 * areas[2] + 3 * areas[3]) / 4.5, rel=1e-5)
+    assert (found.n_slices, found.coverage) == (2, pytest.approx(1, abs=1e-2))
+    over_gap = around(113.5, 3.0)
+    assert (over_gap.n_slices, over_gap.coverage) == (1, pytest.approx(0.5, abs=0.02))
+    outside = around(138.0, 3.0)
+    assert (isnan(outside.mean_csa_mm2), outside.n_slices, outside.coverage) == (True, 0, 0)
+
+
+@pytest.mark.parametrize("fit", [fit_spline, fit_local_lines])
+@pytest.mark.parametrize(
+    ("slice_mm", "slices"),
+    [(0.25, np.arange(4, 30)), (1.0, np.r_[0:10, 20:30]), (5.0, np.r_[2:6, 9:14]), (16.0, np.arange(3)),
+     (3.0, np.r_[5:7])],
+)  # fmt: skip
+def test_a_straight_leaning_cord_has_its_slope_whatever_is_missing(fit, slice_mm, slices):
+    span = np.arange(slices[0], slices[-1] + 1)
+    x_mm, slope = fit(slices, 3 + 0.4 * slices * slice_mm, slice_mm, span)
+    assert slope == pytest.approx(np.full(len(span), 0.4)) and x_mm == pytest.approx(3 + 0.4 * span * slice_mm)
+    x_mm, slope = fit(slices[:1], [2.0], slice_mm, slices[:1])  # one point: along the slice normal
+    assert (x_mm.tolist(), slope.tolist()) == ([2.0], [0.0])
+
+
+def test_noise_is_smoothed_within_the_budget():
+    slices = np.arange(60)
+    noise = np.random.default_rng(1).normal(0, 0.4, 60)  # residual 60·0.16 = 9.6 mm², budget 10 mm²
+    assert np.abs(fit_spline(slices, 20 + noise, 1.0, slices)[1]).max() < 0.05
+
+
+def test_local_lines_do_not_know_where_the_cord_ends():
+    """The spline does: what is cut off 30 mm away tilts it."""
+    slices = np.arange(20)
+    x = 5 * np.sin(slices / 5) + np.random.default_rng(3).normal(0, 0.3, 20)
+    inner = np.arange(8, 12)
+    for fit, same in ((fit_local_lines, True), (fit_spline, False)):
+        (_, whole), (_, cut) = fit(slices, x, 4.0, inner), fit(slices[4:16], x[4:16], 4.0, inner)
+        assert bool(np.abs(whole - cut).max() < 1e-9) is same
+
+
+# Bands of areas: of discs whose edge, noise and contrast are known.
+
+
+RADIUS_MM, PIXEL_MM = 5.0, (0.5, 0.5)
+
+
+def band(edge_mm: float = 0.3, noise: float = 0.0, contrast: float = 100.0) -> float:
+    """Of a disc whose log-odds fall by 1 in every ``edge_mm``, in an image of this noise and contrast."""
+    at = (np.arange(64) - 31.5) * 0.5
+    inside_mm = RADIUS_MM - np.hypot(at[:, None], at)
+    grey = np.where(inside_mm > 0, 200.0, 200.0 - contrast) + np.random.default_rng(1).normal(0, noise, (64, 64))
+    return area_band_mm2(inside_mm > 0, 1 / (1 + np.exp(-inside_mm / edge_mm)), grey, 0.5, PIXEL_MM)
+
+
+def test_a_wider_ramp_and_more_noise_widen_the_band() -> None:
+    ramp_mm2 = 2 * np.pi * RADIUS_MM * 0.3  # what one unit of log-odds moves
+    assert band() == pytest.approx(0.94 * ramp_mm2, rel=0.02)
+    assert band(edge_mm=0.4) == pytest.approx(4 / 3 * band(), rel=0.04)
+    noise_mm2 = 0.30 * 0.1 * np.pi * RADIUS_MM**2
+    assert band(noise=10) == pytest.approx(np.hypot(band(), noise_mm2), rel=0.15)
+    assert band(noise=10, contrast=20) > 1.5 * band(noise=10)
+    assert np.isfinite(band(contrast=0))
+
+
+def test_bands_of_a_mean() -> None:
+    assert mean_band_mm2(np.array([4.0]), np.ones(1)) == 4
+    many = mean_band_mm2(np.full(1000, 4.0), np.ones(1000))
+    assert 2 < many < mean_band_mm2(np.full(4, 4.0), np.ones(4)) < 4  # what all slices have in common stays
+    assert mean_band_mm2(np.array([4.0, np.nan]), np.array([1.0, 0.0])) == 4
+    assert np.isnan(mean_band_mm2(np.array([4.0, np.nan]), np.ones(2)))
+    assert np.isnan(mean_band_mm2(np.zeros(0), np.zeros(0)))

@@ -9,13 +9,7 @@ import pytest
 
 from SpinalCordSegLib import postprocessing
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.postprocessing import (
-    CordMask,
-    clean,
-    contour_area_mm2,
-    seen_edge,
-    smooth_z,
-)
+from SpinalCordSegLib.postprocessing import CordMask, clean, contour_area_mm2, seen_edge, smooth_z
 from SpinalCordSegLib.volume import Volume
 
 STACK_MM = (0.8, 0.6, 2.5)

@@ -8,13 +8,7 @@ import torch
 from torch.nn import functional
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.model.preprocessing import (
-    NormalisationConfig,
-    normalise,
-    normalise_coverage,
-    place,
-    restore,
-)
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig, normalise, normalise_coverage, place, restore
 
 PAPER = NormalisationConfig()
 FIXED = NormalisationConfig("fixed_pixel", pixel_mm=0.7, intensity="percentile")

@@ -15,14 +15,7 @@ from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.image_io import read_labels
 from SpinalCordSegLib.morphometry import measure
 from SpinalCordSegLib.postprocessing import clean
-from SpinalCordSegLib.quality_control import (
-    BELOW_END_MM,
-    Features,
-    check_image,
-    judge_slices,
-    rank_slices,
-    slice_features,
-)
+from SpinalCordSegLib.quality_control import BELOW_END_MM, check_image, judge_slices, rank_slices, slice_features
 from SpinalCordSegLib.volume import Volume
 
 THIN, THICK = (0.8, 0.6, 1.0), (0.5, 0.7, 5.0)
@@ -174,42 +167,6 @@ def test_the_queue_begins_with_the_most_spoilt_slice() -> None:
     queue = rank_slices(judge_slices(cleaned.mask, None, features), features)
     assert [one.canonical_slice for one in queue[:3]] == [50, 70, 30]
     assert queue[0].score > queue[1].score > queue[2].score
-
-
-ROD_MM = (0.5, 0.8, 3.0)
-
-
-def rod_volume(voxels: np.ndarray) -> Volume:
-    return Volume.from_ijk(voxels, np.diag([*ROD_MM, 1.0]))
-
-
-def rod(n: int = 15) -> np.ndarray:
-    voxels = np.zeros((50, 40, n), bool)
-    voxels[15:35, 15:25] = True  # 10×8 mm
-    return voxels
-
-
-def table_of(voxels: np.ndarray) -> Features:
-    mask = rod_volume(voxels)
-    return slice_features(mask, measure(mask))
-
-
-def test_gaps_are_nan_and_no_neighbours() -> None:
-    voxels = rod()
-    voxels[:, :, 6] = False
-    table = table_of(voxels)
-    assert len(table["area_mm2"]) == 15 and np.isnan(table["area_ratio"][6]) and np.isnan(table["offset_mm"][6])
-    assert table["area_ratio"][5] == pytest.approx(1)
-
-
-def test_no_cord_one_slice_and_two() -> None:
-    assert table_of(np.zeros((5, 6, 7), bool))["area_mm2"].size == 0
-    for n in (1, 2):
-        voxels = rod()
-        voxels[:, :, n:] = False
-        table = table_of(voxels)
-        assert table["area_mm2"] == pytest.approx(np.full(n, 80.0)) and np.isnan(table["offset_mm"]).all()
-        assert np.isnan(table["area_ratio"]).all() == (n == 1) and np.isnan(table["confidence"]).all()
 
 
 def grid(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> Volume:

@@ -10,12 +10,7 @@ from scipy.spatial.transform import Rotation
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import GeometryError, VoxelError
 from SpinalCordSegLib.image_io import read_image, read_labels, to_itk, write_volume
-from SpinalCordSegLib.longitudinal.registration import (
-    propagate_mask,
-    register_rigid,
-    resample_image,
-    resample_mask,
-)
+from SpinalCordSegLib.longitudinal.registration import propagate_mask, register_rigid, resample_image, resample_mask
 from SpinalCordSegLib.metrics import dice
 from SpinalCordSegLib.morphometry import centreline
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom

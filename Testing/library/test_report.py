@@ -29,7 +29,6 @@ from SpinalCordSegLib.report import (
     render,
     report_pdf,
 )
-from SpinalCordSegLib.review import Review
 from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions
 from SpinalCordSegLib.volume import Volume
@@ -248,13 +247,6 @@ def test_range_truth_and_levels_are_shown(result):
     for words in ("slices 1 to 3 of the image", "against the true 1000 mm³", "No flag was raised",
                   "Area by vertebral level", "No comparison with healthy adults"):  # fmt: skip
         assert words in text
-
-
-def test_decision_stands_on_the_page(result):
-    review = Review("accepted", (3,), "A <b>", "2024-01-31T")
-    text = _read(result, review=review).text
-    assert "accepted by A <b> on 2024-01-31" in text
-    assert "☐" not in text and "☐" in _read(result).text
 
 
 def test_empty_result_has_a_page_and_a_pdf(result):

@@ -6,13 +6,14 @@ import gzip
 import re
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from SpinalCordSegLib.dicom import save_bare
-from SpinalCordSegLib.phantom import Phantom
+from SpinalCordSegLib.volume import Volume
 
 NAME, PATIENT_ID, BIRTH, ACCESSION = "Pérezmüller^Josefine", "00987654321", "19410923", "ACC5550123"
 DATES = {"StudyDate": "20230417", "AcquisitionDate": "20230418"}
@@ -35,12 +36,13 @@ TEXTS = {
 }
 
 
-def write_series(folder: Path, phantom: Phantom) -> list[str]:
-    """The phantom as a series full of identifiers; gives all that must not show."""
+def write_series(folder: Path, image: Volume, **elements: Any) -> list[str]:
+    """An image stored in LPS order as a series full of identifiers, of files IM0, IM1, …; gives all that must not show:
+    the UIDs of study, series, frame of reference and files. ``elements`` replace those of the header."""
     study, series, frame = generate_uid(), generate_uid(), generate_uid()
-    pixels = np.clip(phantom.image.ijk, 0, 30_000).astype(np.int16)
+    pixels = np.clip(image.ijk, 0, 30_000).astype(np.int16)
     uids = [str(study), str(series), str(frame)]
-    origin = phantom.image.ijk_to_ras[:3, 3] * (-1, -1, 1)
+    origin, (x_mm, y_mm, z_mm) = image.ijk_to_ras[:3, 3] * (-1, -1, 1), image.ijk_spacing_mm
     folder.mkdir(parents=True)
     for k in range(pixels.shape[2]):
         one = Dataset()
@@ -50,19 +52,19 @@ def write_series(folder: Path, phantom: Phantom) -> list[str]:
         one.Modality, one.SeriesNumber, one.InstanceNumber = "MR", 3, k + 1
         one.SeriesDescription = "T1w Pérezmüller neck"
         one.PatientName, one.PatientID, one.PatientBirthDate, one.AccessionNumber = NAME, PATIENT_ID, BIRTH, ACCESSION
-        for keyword, value in {**DATES, **TEXTS}.items():
-            setattr(one, keyword, value)
         one.Manufacturer, one.ManufacturerModelName, one.MagneticFieldStrength = "Maker", "Model M", 3.0
         one.ImageType = ["ORIGINAL", "PRIMARY", "M", "DIS3D"]
         one.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-        one.ImagePositionPatient = np.add(origin, (0, 0, 3.0 * k)).tolist()
-        one.PixelSpacing, one.SliceThickness = [0.8, 0.6], 3.0
+        one.ImagePositionPatient = np.round(np.add(origin, (0, 0, z_mm * k)), 6).tolist()
+        one.PixelSpacing, one.SliceThickness = [y_mm, x_mm], z_mm
         one.Rows, one.Columns = pixels.shape[1], pixels.shape[0]
         one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
         one.BitsAllocated = one.BitsStored = 16
         one.HighBit, one.PixelRepresentation = 15, 1
         one.PixelData = np.ascontiguousarray(pixels[:, :, k].T).tobytes()
         one["PixelData"].VR = "OW"
+        for keyword, value in {**DATES, **TEXTS, **elements}.items():
+            setattr(one, keyword, value)
         save_bare(one, ExplicitVRLittleEndian, folder / f"IM{k}")
         uids.append(str(one.SOPInstanceUID))
     return uids

@@ -32,7 +32,7 @@ def _commands(page: Path) -> list[str]:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What the commands take for given: a series, the same neck as a file, masks drawn elsewhere, a second contrast."""
     phantom = make_phantom(PhantomConfig(shape=(60, 48, 8), spacing_mm=(0.6, 0.8, 3.0), orientation="LPS"))
-    write_series(tmp_path / "scan" / "series7", phantom)
+    write_series(tmp_path / "scan" / "series7", phantom.image)
     image = read_image(tmp_path / "scan" / "series7").volume
     for name in ("neck", "stir"):
         write_volume(image, tmp_path / f"{name}.nii.gz")

@@ -1,9 +1,10 @@
-"""A wheel holds both libraries and the models, and the words about version and licence agree everywhere."""
+"""A wheel holds both libraries and the models; version, licences and the entry of the catalogue agree with the tree."""
 
 from __future__ import annotations
 
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import zipfile
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from SpinalCordSegLib.model.checkpoint import load_card
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 
 
@@ -57,3 +59,88 @@ def test_version_is_the_same_everywhere(checkout: Path) -> None:
     changelog = (checkout / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.findall(r"^version: (.+)$", citation, flags=re.MULTILINE) == [SOFTWARE_VERSION]
     assert re.findall(r"^## (\S+)", changelog, flags=re.MULTILINE)[0] == SOFTWARE_VERSION
+
+
+# docs/licences.md holds a row for every dependency, and every weights file with its licence.
+
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest brings it
+
+_OURS = "spinalcordseg"
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _asked_for(checkout: Path) -> set[str]:
+    """Every package that pyproject.toml names as a requirement, whatever the extra."""
+    content = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))
+    project = content["project"]
+    groups = [content["build-system"]["requires"], project["dependencies"], *project["optional-dependencies"].values()]
+    return {_plain(re.split(r"[^\w.-]", need, maxsplit=1)[0]) for group in groups for need in group} - {_OURS}
+
+
+def _rows(checkout: Path) -> set[str]:
+    """The packages of the first table of docs/licences.md."""
+    text = (checkout / "docs" / "licences.md").read_text(encoding="utf-8").partition("## Weights")[0]
+    names = [line.split("|")[1].strip() for line in text.splitlines() if line[:2] == "| "]
+    return {_plain(name) for name in names} - {"package"}
+
+
+def test_every_dependency_has_its_row(checkout: Path) -> None:
+    asked = _asked_for(checkout)
+    assert {"numpy", "highdicom", "slicer-core", "ruff", "setuptools"} <= asked
+    assert _rows(checkout) == asked
+
+
+def test_every_weights_file_is_listed_with_its_licence(checkout: Path) -> None:
+    text = (checkout / "docs" / "licences.md").read_text(encoding="utf-8")
+    models = sorted((checkout / "SpinalCordSeg" / "Resources" / "Models").glob("*.safetensors"))
+    assert models
+    for path in models:
+        card = load_card(path)
+        assert f"| `{path.name}` ({card.name} {card.version}) | {card.licence} |" in text
+
+
+# What the extensions catalogue asks for, as far as it can be checked without the network.
+
+
+_BRANCH = "https://raw.githubusercontent.com/SpinalCordSeg/SlicerSpinalCordSeg/main/"
+
+
+def _field(checkout: Path, name: str) -> str:
+    text = (checkout / "CMakeLists.txt").read_text(encoding="utf-8")
+    found = re.search(rf'set\(EXTENSION_{name} "([^"]*)"\)', text)
+    assert found is not None, f"no EXTENSION_{name}"
+    return found.group(1)
+
+
+def test_pytorch_comes_through_its_extension(checkout: Path) -> None:
+    assert _field(checkout, "DEPENDS").split() == ["PyTorch"]
+    for folder, name in (("SpinalCordSegTrainer", "pytorch.py"), ("SpinalCordSeg", "install.py")):
+        text = (checkout / folder / f"{folder}Widgets" / name).read_text(encoding="utf-8")
+        assert ("PyTorchUtils" in text) == (name == "pytorch.py") and not re.search(r"pip_install\([^)]*torch", text)
+
+
+@pytest.mark.parametrize("name", ["ICONURL", "SCREENSHOTURLS"])
+def test_pictures_are_pngs_of_this_repository(checkout: Path, name: str) -> None:
+    urls = _field(checkout, name).split()
+    assert urls
+    for url in urls:
+        width, height = _png_size(checkout / url.removeprefix(_BRANCH))
+        assert (width, height) == (128, 128) if name == "ICONURL" else width >= 350
+
+
+def _png_size(path: Path) -> tuple[int, int]:
+    content = path.read_bytes()
+    assert content[:8] == b"\x89PNG\r\n\x1a\n", path
+    return struct.unpack(">II", content[16:24])
+
+
+def test_modules_have_their_icon(checkout: Path) -> None:
+    for module in ("SpinalCordSeg", "SpinalCordSegTrainer"):
+        assert _png_size(checkout / module / "Resources" / "Icons" / f"{module}.png")[0] >= 64

@@ -55,14 +55,6 @@ def scene(slicer_application):
     assert not errors, "Slicer's C++ reported errors:\n" + "\n".join(errors)
 
 
-@pytest.fixture
-def expected_vtk_errors(slicer_application):
-    """Ask for it where an error of C++ is part of the test: what it holds is forgiven."""
-    messages = slicer_application[1]
-    yield messages.errors
-    messages.errors.clear()
-
-
 @pytest.fixture(scope="session")
 def qt_application(slicer_application):
     """Qt's application and Slicer's module classes in their stand-in form; settings go to a temporary place."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -62,18 +64,6 @@ def test_training_needs_a_fit_torch(pytorch, torch, safetensors, platform, probe
     versions = _REST | {"torch": torch, "safetensors": safetensors, "onnxruntime": "1.22"}
     found = pytorch.check_training(probe, versions.get, platform)
     assert named in found.message and found.can_run == (not named) == (not found.action)
-
-
-def test_a_run_needs_no_packages_for_figures(dependencies):
-    found = dependencies.check_dependencies(None, {"onnxruntime": "1.22"}.get)
-    assert found.can_run and "matplotlib" in found.message and found.action
-
-
-def test_installed_versions_are_read_without_importing(dependencies):
-    before = set(sys.modules)
-    assert dependencies.installed_version("numpy")
-    assert dependencies.installed_version("no_such_package_of_ours") is None
-    assert not {"torch", "onnxruntime"} & (set(sys.modules) - before)
 
 
 @pytest.fixture
@@ -171,3 +161,37 @@ def test_a_package_that_pip_cannot_install(dependencies, lacking, packaging):
 def test_nothing_is_installed_unasked(dependencies, lacking, packaging, monkeypatch):
     monkeypatch.setattr("slicer.util.confirmOkCancelDisplay", lambda _question: False)
     assert "Nothing" in dependencies.install(lacking.packages) and packaging.asked == []
+
+
+# Sample data: registered by address and checksum when Slicer has started.
+
+
+@pytest.fixture
+def sample_data(qt_application):
+    from SpinalCordSegWidgets import sample_data
+
+    return sample_data
+
+
+def test_both_are_registered(monkeypatch, panel, sample_data):
+    import SpinalCordSeg
+
+    registered: list[dict] = []
+    module = types.ModuleType("SampleData")
+    module.SampleDataLogic = types.SimpleNamespace(
+        registerCustomSampleDataSource=lambda **source: registered.append(source)
+    )
+    monkeypatch.setitem(sys.modules, "SampleData", module)
+    SpinalCordSeg.registerSampleData()
+    neck, simulated = registered
+    assert neck["uris"].startswith("https://raw.githubusercontent.com/") and neck["uris"].endswith(".nii.gz")
+    assert neck["checksums"] == f"SHA256:{sample_data.NECK_SHA256}" and len(sample_data.NECK_SHA256) == 64
+    assert neck["category"] == simulated["category"] and "uris" not in simulated
+    monkeypatch.setitem(sys.modules, "SampleData", None)
+    SpinalCordSeg.registerSampleData()
+    assert len(registered) == 2
+
+
+def test_checksum_is_that_of_the_public_file(shared_data: Path, sample_data):
+    content = (shared_data / "t1w_masked" / "sct-testing_T1w.nii.gz").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == sample_data.NECK_SHA256

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import compileall
-import math
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,17 +35,6 @@ def done(panel, scene):
     for section in panel.panel.sections:
         section.button.collapsed = False
     return panel
-
-
-def test_report_sentence_has_numbers_units_and_limits(panel):
-    from SpinalCordSegWidgets.export_section import report_sentence
-
-    case = finished_case(cord_mask(), volume_mm3=5321.4, length_mm=71.26, sd_csa_mm2=5.04, n_slices=71)
-    for part in ("5321 mm³", "71.3 mm (71 slices)", "23.5 ± 5.0 mm²", "2 slices flagged", "model cord: a|b 3"):
-        assert part in report_sentence(case)
-    assert "corrected by hand" in report_sentence(case, edited=True)
-    assert "not reported" in report_sentence(replace(case, mean_csa_mm2=math.nan))
-    assert report_sentence(replace(case, n_slices=0)).startswith("No spinal cord was found")
 
 
 def test_numbers_picture_and_table(done):

@@ -1,20 +1,26 @@
-"""Review and correction of one mask in the panel: states, undo, numbers that follow, and the AI's own never touched."""
+"""Review and correction of one mask in the panel: states, undo, numbers that follow, autosaves, and the AI's own never
+touched."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import slicer
 import slicer.util
-from cord_cases import FLAGGED_SLICE, GAP_SLICE, cord_mask, erase, finished_case, grey_volume, paint
+from cord_cases import FLAGGED_SLICE, GAP_SLICE, cord_mask, erase, finished_case, grey_volume, paint, read_column
 from slicer_standins import scripted
 from slicer_standins.desktop import click, wait_until
 
+from SpinalCordSegLib.case import CaseInput
+from SpinalCordSegLib.mask_versions import MaskVersions
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.morphometry import measure
-from SpinalCordSegNodes.editing import read_review
+from SpinalCordSegNodes.editing import read_review, replace_mask
 from SpinalCordSegNodes.results import add_measures, add_result, result_of
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, cropped_mask, mask_of_segment
+from SpinalCordSegNodes.tables import CSA
 from SpinalCordSegNodes.views import centre_of_slice
 from SpinalCordSegNodes.volumes import node_from_volume
 
@@ -248,3 +254,184 @@ def test_an_empty_segment_beside_the_cord_is_an_empty_mask(done):
     done.ui.segmentBox.setCurrentIndex(done.ui.segmentBox.findData(empty))
     done.panel.current.refresh()
     assert "<b>0</b> mm³" in done.ui.volumeValue.text
+
+
+# Numbers that follow a mask while it is edited: no mask is ever shown with another one's areas.
+
+
+_SLICE = 5  # of the input, row 4 of the table: half of the cord is erased here
+
+
+@pytest.fixture
+def masks(panel, scene):
+    """Two finished masks of one image, the first is current."""
+    volume = node_from_volume(scene, grey_volume(cord_mask()), "t1")
+    case = finished_case(cord_mask())
+    found = [add_result(slicer.mrmlScene, case, volume, "<html></html>").segmentation for _ in range(2)]
+    _take(panel, found[0])
+    return found
+
+
+def _take(panel, node) -> None:
+    panel.panel.current.set(node)
+    wait_until(lambda: not panel.panel.current.settle.isActive())
+
+
+def _erase(panel, node) -> None:
+    """Half of one slice."""
+    paint(panel, lambda voxels: voxels[:, 9:, _SLICE].fill(False), node)
+
+
+def _undo(panel, node) -> None:
+    paint(panel, lambda voxels: voxels.__setitem__(..., cord_mask().ijk), node)
+
+
+def _shown(panel) -> list[float]:
+    """The areas and the volume that the panel shows."""
+    case = panel.panel.current.live.case
+    return [*case.slices.csa_mm2, case.volume_mm3]
+
+
+def _is_erased(panel) -> bool:
+    return panel.panel.current.live.stale and _shown(panel)[_SLICE - 1] < 0.6 * 23
+
+
+@pytest.fixture
+def measured(panel, masks):
+    return pytest.approx(_shown(panel), nan_ok=True)
+
+
+def test_an_edit_undone_after_another_mask_was_in_hand_has_the_measured_areas(panel, masks, measured):
+    _erase(panel, masks[0])
+    assert _is_erased(panel)
+    _take(panel, masks[1])
+    assert _shown(panel) == measured
+    _take(panel, masks[0])
+    assert _is_erased(panel)
+    _undo(panel, masks[0])
+    assert not panel.panel.current.live.stale and _shown(panel) == measured
+
+
+def test_a_clone_is_edited_reviewed_and_measured_for_itself(panel, scene, masks, measured):
+    clone = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    clone.Copy(masks[0])  # as Slicer's Clone does: the references to the tables go along
+    clone.CreateDefaultDisplayNodes()
+    _take(panel, clone)
+    ours, theirs = result_of(clone), result_of(masks[0])
+    assert _shown(panel) == measured and not panel.panel.current.live.stale
+    assert ours.page.GetText() == theirs.page.GetText() and ours.page.GetHideFromEditors()
+    for role in ("summary", "slices", "chart", "report", "page"):
+        assert getattr(ours, role) is not getattr(theirs, role)
+    panel.panel.review.ui.reviewerEdit.text = "Dr A. Meyer"
+    panel.panel.review.decide("accepted")
+    states = [read_review(node, cord_segment_id(node)).state for node in (clone, masks[0])]
+    assert states == ["accepted", "ai"]
+    _erase(panel, clone)
+    assert _is_erased(panel)
+    _take(panel, masks[0])
+    assert not panel.panel.current.live.stale and _shown(panel) == measured
+    assert result_of(masks[0]).slices is theirs.slices  # whose they were stays as it is
+
+
+def test_a_scene_saved_while_the_mask_is_edited_has_the_measured_areas_too(panel, scene, masks, measured, tmp_path):
+    _erase(panel, masks[0])
+    name = masks[0].GetName()  # "… corrected" since the edit
+    assert slicer.util.saveScene(str(tmp_path / "study.mrb"))
+    scene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "study.mrb"))
+    loaded = slicer.util.getNode(name)
+    _take(panel, loaded)
+    assert _is_erased(panel)
+    _undo(panel, loaded)
+    assert not panel.panel.current.live.stale and _shown(panel) == measured
+    assert read_column(result_of(loaded).slices, CSA) == pytest.approx(_shown(panel)[:-1], abs=0.001, nan_ok=True)
+
+
+# Nothing is lost: autosaves kept while correcting, restored after a crash.
+
+
+_FINGERPRINT = "ab12" * 16
+_CODE = "case-" + _FINGERPRINT[:16]
+
+
+def _open(panel, scene):
+    """One finished case opened, section Correct open."""
+    known = replace(CaseInput.of(cord_mask()), fingerprint=_FINGERPRINT)
+    volume = node_from_volume(scene, grey_volume(cord_mask()), "t1")
+    result = add_result(slicer.mrmlScene, finished_case(cord_mask(), input=known), volume)
+    panel.panel.current.set(result.segmentation)
+    panel.panel.review.button.collapsed = False
+    return result.segmentation
+
+
+def _stroke(panel, node, number: int) -> np.ndarray:
+    """Erase slice ``number``, as a brush would."""
+    voxels = mask_of_segment(node, cord_segment_id(node)).ijk.copy()
+    voxels[:, :, number] = False
+    replace_mask(node, cord_segment_id(node), cord_mask().with_ijk(voxels))
+    wait_until(lambda: not panel.panel.current.settle.isActive())
+    return voxels
+
+
+@pytest.fixture
+def no_settings(qt_application):
+    from slicer_standins.pythonqt import qt
+
+    yield
+    qt.QSettings().clear()
+
+
+def test_the_first_stroke_is_on_the_disk_within_half_a_minute(panel, scene, tmp_path, no_settings):
+    from SpinalCordSegWidgets.versions import WAIT_MS
+
+    node, versions = _open(panel, scene), panel.panel.review.versions
+    _stroke(panel, node, 2)
+    assert not versions._timer.isActive()  # nobody chose a folder: nothing is written
+    versions.choose(tmp_path / "kept")
+    _stroke(panel, node, 3)
+    timer = versions._timer
+    assert versions._timer.isActive() and timer.interval == WAIT_MS <= 25_000
+    left = timer.remainingTime
+    now = _stroke(panel, node, 4)
+    assert timer.remainingTime <= left  # painting on and on does not put it off
+    timer.timeout.emit()  # 20 s later
+    (kept,) = MaskVersions(tmp_path / "kept" / f"{_CODE}.corrections").versions()
+    assert np.array_equal(kept.read().ijk, now)
+    assert "Saved:" in panel.panel.review.ui.versionsLabel.text and not versions._timer.isActive()
+    assert "t1" not in str(kept.path.relative_to(tmp_path))
+
+
+def test_after_a_crash_the_newest_autosave_is_named_and_restored(panel, scene, tmp_path, no_settings):
+    node, versions, ui = _open(panel, scene), panel.panel.review.versions, panel.panel.review.ui
+    versions.choose(tmp_path)
+    work = _stroke(panel, node, 2)
+    versions.flush()
+    scene.Clear(0)  # the program is gone, and with it the scene
+    node = _open(panel, scene)
+    assert "does not contain its autosave" in ui.versionsLabel.text
+    menu = ui.versionsButton.menu()
+    menu.aboutToShow.emit()
+    assert [action.text[:8] for action in menu.actions()] == ["Autosave", "Autosave", "Restore "]
+    menu.actions()[2].trigger()
+    assert np.array_equal(mask_of_segment(node, cord_segment_id(node)).ijk, work)
+    assert "was restored" in ui.versionsLabel.text
+    click(ui.undoButton)
+    assert np.array_equal(mask_of_segment(node, cord_segment_id(node)).ijk, cord_mask().ijk)
+
+
+def test_closing_the_scene_saves_what_waits(panel, scene, tmp_path, no_settings):
+    node = _open(panel, scene)
+    panel.panel.review.versions.choose(tmp_path)
+    work = _stroke(panel, node, 5)
+    scene.Clear(0)
+    (kept,) = MaskVersions(tmp_path / f"{_CODE}.corrections").versions()
+    assert np.array_equal(kept.read().ijk, work)
+
+
+def test_a_folder_that_cannot_be_written_is_told(panel, scene, tmp_path, no_settings):
+    node = _open(panel, scene)
+    (tmp_path / "file").write_text("in the way")
+    panel.panel.review.versions.choose(tmp_path / "file")
+    _stroke(panel, node, 5)
+    panel.panel.review.versions.flush()
+    assert "NOT saved" in panel.panel.review.ui.versionsLabel.text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 
@@ -82,19 +81,6 @@ def test_nodes_of_a_file(scene, headless, tmp_path, name, degrees, left_handed, 
     node = slicer.util.loadVolume(str(tmp_path / name))
     write_volume(volume_from_node(node), tmp_path / "node.nrrd")
     _same(_through_nodes(scene, node, headless(tmp_path / "node.nrrd")), wanted.mask)
-
-
-def test_dicom_series_by_the_panel(scene, headless, model, tmp_path, shared_data):
-    """Its 32 lowest slices are enough here; that the whole series is the same volume is a test of volume nodes."""
-    folder = tmp_path / "series"
-    folder.mkdir()
-    files = sorted((shared_data / "dicom_t1w_head").glob("N2D_*.dcm"))
-    for path in files[:32]:
-        shutil.copy(path, folder)
-    wanted = headless(folder)
-    assert wanted.mask.ijk.any()
-    node = slicer.util.loadVolume(str(folder / files[0].name))
-    _same(_through_nodes(scene, node, _by_panel(node, model)), wanted.mask)
 
 
 def test_all_ways_give_the_same_voxels_and_numbers(scene, headless, model, tmp_path, shared_data):

@@ -83,28 +83,36 @@ def test_session(trainer, folder):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_stopped_run_is_saved_and_resumed(trainer, folder):
+def test_stopped_run_is_saved_and_resumed_though_its_scene_is_closed(trainer, scene, folder):
+    """Training works on files: a scene that is closed meanwhile, with the settings in it, changes nothing."""
     ui, panel = trainer.ui, trainer.panel
     write_cases(folder / "data")
-    _fill(ui, folder, epochs=400)
-    panel.usable_cases = 4
-    panel.refresh()
+
+    def fill(epochs: int) -> None:
+        _fill(ui, folder, epochs)
+        panel.usable_cases = 4
+        panel.refresh()
+
+    fill(400)
     click(ui.trainButton)
     wait_until(lambda: _epochs(folder) > 0, 300)
+    scene.Clear(0)
+    assert ui.runEdit.text == "" and ui.trainButton.text == "Stop"
     click(ui.trainButton)
     assert ui.trainButton.text == "Stop at once" and "saving" in ui.statusLabel.text
     wait_until(lambda: not panel.control.running, 300)
     assert "Stopped and saved" in ui.statusLabel.text and panel.control.failure is None
     before = _epochs(folder)
+    fill(before + 1)
     assert not ui.trainButton.enabled and "resume" in ui.trainButton.toolTip
-    ui.epochsBox.value = before + 1
     click(ui.resumeButton)
+    scene.Clear(0)
     finish(panel)
     assert _epochs(folder) == before + 1
     assert (folder / "models" / "Clinic-A.safetensors").is_file()
 
 
-def test_cancel_and_closing_slicer_end_the_child(trainer, folder, slicer_application):
+def test_cancel_and_closing_slicer_end_the_child(trainer, scene, folder, slicer_application):
     ui, panel = trainer.ui, trainer.panel
     write_cases(folder / "data", 1)
     _fill(ui, folder)
@@ -117,6 +125,11 @@ def test_cancel_and_closing_slicer_end_the_child(trainer, folder, slicer_applica
     panel.usable_cases = 4
     click(ui.tolerantBox, (8, 8))
     assert panel.usable_cases is None  # the verdict was on other cases
+    click(ui.checkButton)
+    scene.Clear(0)
+    wait_until(lambda: not panel.control.running, 300)
+    assert panel.usable_cases is None and ui.casesLabel.text == ""  # and on another scene's folder
+    _fill(ui, folder)
     click(ui.checkButton)
     child = panel.control.job
     slicer_application[0].quit()

@@ -1,22 +1,32 @@
-"""The work list in the panel: which image and masks are shown, which image a case finds, what is stored where."""
+"""The work list in the panel: which image and masks are shown, which image a case finds, what is stored where, also
+where two people work on one folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import slicer
+from dicom_neck import write_series
 from phantom_visits import linked_layout, mark
 from slicer_standins import scripted
 from slicer_standins.desktop import click, finish
 from threshold_model import SPACING_MM, neck_image
 from work_list_cases import erase_slice, measured, stored, visible
 
-from SpinalCordSegLib.case import Case
+import SpinalCordSegLib.dicom as dicom
+from SpinalCordSegLib.case import Case, update_review
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.image_io import read_image, write_volume
+from SpinalCordSegLib.correction import store_correction
+from SpinalCordSegLib.errors import SpinalCordSegError
+from SpinalCordSegLib.image_io import read_image, read_labels, write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
-from SpinalCordSegNodes.segmentations import mask_of_segment
+from SpinalCordSegLib.pipeline import fingerprint
+from SpinalCordSegLib.review import ACCEPTED, decided
+from SpinalCordSegNodes.case_data import ImageFolder
+from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.volumes import node_from_volume
 
 pytestmark = pytest.mark.timeout(900)
@@ -193,3 +203,186 @@ def test_a_version_of_the_case_folder_is_restored_in_the_panel(panel, results):
     node = panel.panel.current.node
     restored = mask_of_segment(node, panel.panel.current.segment_id).ijk
     assert np.array_equal(restored, voxels != 0) and not np.array_equal(restored, first)
+
+
+# A folder of results that two people work on: nobody's decision or mask is written over.
+
+
+@pytest.fixture
+def work(panel, tmp_path):
+    """The work list of two measured cases; a was opened, b is current."""
+    results = measured(tmp_path / "results", tmp_path / "images", "a", "b")
+    work = panel.panel.work_list
+    assert work.choose(results, tmp_path / "images")
+    work.next()
+    work.next()
+    assert work.case == "b"
+    return work
+
+
+def _accept(case: Path) -> None:
+    """As a colleague does elsewhere."""
+    sha256 = Case.load(case).mask_sha256
+    update_review(case, lambda review: decided(review, ACCEPTED, "Colleague", mask_sha256=sha256), decides_on=sha256)
+
+
+def _correct(case: Path, erased: int) -> None:
+    """As a colleague does elsewhere."""
+    mask = read_labels(next(case.glob("mask.*")))
+    voxels = mask.ijk != 0
+    voxels[:, :, erased] = False
+    store_correction(case, mask.with_ijk(voxels), "Colleague")
+
+
+def test_a_decision_made_elsewhere_is_shown_and_stays(panel, work):
+    case = work.folder / "a"
+    _accept(case)
+    work.open("a")
+    assert panel.panel.review.review.state == ACCEPTED and not work.work.item("a").is_open
+    work.open("b")
+    assert work.choose(work.folder)
+    work.open("a")
+    assert panel.panel.review.review.state == ACCEPTED
+    panel.panel.review.go(4)
+    work.next()
+    assert (Case.load(case).review.state, Case.load(case).review.who) == (ACCEPTED, "Colleague")
+
+
+def test_a_mask_corrected_elsewhere_is_read_anew_and_its_correction_stays(panel, work):
+    case = work.folder / "a"
+    earlier = work._open[case].segmentation
+    _correct(case, erased=7)
+    work.previous()
+    node = panel.panel.current.node
+    assert node is not earlier and not earlier.GetDisplayNode().GetVisibility()
+    assert not mask_of_segment(node, cord_segment_id(node)).ijk[:, :, 7].any()
+    erase_slice(panel, 4)
+    work.store()
+    finish(panel.panel)
+    assert not stored(case)[:, :, 4].any() and not stored(case)[:, :, 7].any()
+    work.next()
+    work.previous()
+    assert panel.panel.current.node is node, "what was stored from here is no news"
+
+
+def test_what_both_changed_is_told_and_neither_is_written_over(panel, work):
+    case, sections = work.folder / "a", panel.panel
+    work.previous()
+    node = sections.current.node
+    _correct(case, erased=7)
+    before = (case / "report.json").read_bytes()
+    drawn = erase_slice(panel, 4)
+    sections.review.go(4)  # a review that goes into the folder at once
+
+    def is_told() -> bool:
+        return "folder of a " in panel.ui.statusLabel.text
+
+    for act in (work.store, sections.measure, work.next, work.previous):
+        sections.show_message("")
+        act()
+        finish(panel.panel)
+        assert is_told(), act
+    assert work.case == "a" and sections.current.node is node
+    assert np.array_equal(mask_of_segment(node, cord_segment_id(node)).ijk, drawn)
+    assert (case / "report.json").read_bytes() == before and stored(case)[:, :, 4].any()
+
+
+def test_a_review_is_not_written_over_a_newer_decision(panel, work):
+    work.previous()
+    _accept(work.folder / "a")
+    panel.panel.review.go(4)
+    assert Case.load(work.folder / "a").review.state == ACCEPTED
+    assert "folder of a " in panel.ui.statusLabel.text
+
+
+def test_a_case_whose_segment_was_removed_is_told_and_stays_until_it_can_be_stored(panel, work):
+    sections, status = panel.panel, panel.ui.statusLabel
+    node = sections.current.node
+    node.GetSegmentation().RemoveSegment(cord_segment_id(node))
+    for act in (work.store, work.next, work.previous, lambda: work.open("a")):
+        sections.show_message("")
+        act()
+        assert work.case == "b" and status.text.startswith("b: "), act
+    work.note_review()
+    sections.show_message("")
+    assert work.choose(work.folder) and status.text.startswith("b: ")
+    slicer.mrmlScene.RemoveNode(node)
+    work.next()
+    assert work.case == "a" and sections.current.node is work._open[work.folder / "a"].segmentation
+
+
+def test_a_hidden_mask_of_the_list_that_is_taken_in_hand_is_seen(panel, work):
+    hidden = work._open[work.folder / "a"].segmentation
+    assert visible() == ["b spinal cord AI"]
+    panel.ui.maskSelector.setCurrentNode(hidden)
+    assert "a spinal cord AI" in visible()
+    hidden.GetDisplayNode().SetVisibility(False)  # the user's own wish
+    panel.panel.current.refresh()
+    assert "a spinal cord AI" not in visible()
+
+
+# The images of the cases: how much is read to find one, and what damage hides none of the others.
+
+
+_N = 4
+_NAME = "T1w-neck-4"
+
+
+@pytest.fixture
+def archive(tmp_path) -> Path:
+    """A folder for each of four persons: the same protocol, other voxels."""
+    image = neck_image(np.diag([*SPACING_MM, 1.0]))
+    for person in range(_N):
+        write_series(image.with_ijk(image.ijk + person), tmp_path / "archive" / f"P{person + 1}")
+    return tmp_path / "archive"
+
+
+def _case(name: str, fingerprint: str = "", source: str = "") -> SimpleNamespace:
+    found = SimpleNamespace(fingerprint=fingerprint, image_fingerprint="", source=source)
+    return SimpleNamespace(name=name, input=found)
+
+
+def test_a_series_is_found_by_its_fingerprint_and_no_image_is_read_twice(archive, monkeypatch):
+    known = [fingerprint(dicom.read_series(dicom.list_series(folder)[0])) for folder in sorted(archive.iterdir())]
+    read, folders, images = dicom.read_series, [], ImageFolder(archive)
+    monkeypatch.setattr(dicom, "read_series", lambda series: folders.append(series.uid) or read(series))
+    for number in range(_N, 0, -1):
+        found = images.find(_case(f"{_NAME}_ab12", known[number - 1]))
+        assert found.path.parent.name == f"P{number}" and found.is_known
+    assert len(folders) <= 2 * _N
+    folders.clear()
+    assert images.find(_case(f"{_NAME}_ab12", "of an image that is not there")) is None and not folders
+    assert images.find(_case("another", known[0])) is None
+
+
+def test_an_image_is_looked_for_first_where_the_batch_had_found_it(archive, monkeypatch):
+    monkeypatch.setattr("SpinalCordSegNodes.case_data._list", None)  # no other header is read
+    third = fingerprint(read_image(archive / "P3").volume)
+    assert ImageFolder(archive).find(_case("any", third, "P3")).path == archive / "P3"
+
+
+def test_a_damaged_file_hides_no_other_series(archive):
+    for path in (archive / "P2").iterdir():  # two series in one folder, as a flat export has them
+        path.rename(archive / "P1" / f"second {path.name}")
+    damaged = archive / "P1" / "AA000"
+    deflated = b"\x02\0\x10\0UI\x16\x001.2.840.10008.1.2.1.99"
+    length = b"\x02\0\0\0UL\x04\0" + len(deflated).to_bytes(4, "little")
+    damaged.write_bytes(b"\0" * 128 + b"DICM" + length + deflated + b"\xff" * 40)
+    volumes = [read().ijk for _name, _path, read in ImageFolder(archive)._candidates(_case(_NAME))]
+    assert sorted(int(voxels.min()) for voxels in volumes) == [40, 41, 42, 43]
+
+
+def test_one_of_several_images_of_a_name_is_taken_by_its_fingerprint_only(tmp_path):
+    first = make_phantom(PhantomConfig(shape=(16, 16, 4), cord_csa_mm2=20.0)).image
+    for number, folder in enumerate(("p1", "p2")):
+        write_volume(first.with_ijk(first.ijk + number), tmp_path / folder / "T1.nii.gz")
+    images = ImageFolder(tmp_path)
+    known = fingerprint(read_image(tmp_path / "p2" / "T1.nii.gz").volume)
+    for case in ("T1", "p2_T1"):
+        assert images.find(_case(case, known)).path == tmp_path / "p2" / "T1.nii.gz"
+        assert images.find(_case(case, "of an image that is not there")) is None
+    (tmp_path / "p2" / "T1.nii.gz").unlink()
+    assert images.find(_case("T1")).path == tmp_path / "p1" / "T1.nii.gz"  # a measured mask knows no image
+    (tmp_path / "p1" / "T1.nii.gz").write_bytes(b"cut off")
+    with pytest.raises(SpinalCordSegError):
+        images.find(_case("T1"))

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
-import numpy as np
 import pytest
 import torch
 
 from SpinalCordSegTrainerLib.augmentation import (
-    apply_curves,
     augment,
     change_intensities,
     crop,
     k_space_faults,
-    random_curves,
     remap,
     resample,
     source_positions,
@@ -85,18 +82,6 @@ def test_range_shape_and_repeatability(policy: str) -> None:
         assert torch.equal(one, other)
         assert 0 <= float(one.min()) <= float(one.max()) <= 1
     assert not torch.equal(first[0], augment(images, coverage, centres, 64, config, _generator(8))[0])
-
-
-def test_curves_stay_in_range_and_are_applied_linearly() -> None:
-    rng = np.random.default_rng(0)
-    curves = random_curves(rng, 200, AugmentConfig())
-    assert curves.shape == (200, 256) and curves.min() >= 0 and curves.max() <= 1
-    rising = (np.diff(curves, axis=1) >= -1e-6).all(axis=1)
-    assert 0.1 < rising.mean() < 0.6
-    ramp = torch.linspace(0, 1, 101).view(1, 1, 101)
-    identity = torch.linspace(0, 1, 256)[None]
-    torch.testing.assert_close(apply_curves(ramp, identity), ramp, atol=1e-6, rtol=0)
-    torch.testing.assert_close(apply_curves(ramp, 1 - identity), 1 - ramp, atol=1e-6, rtol=0)
 
 
 def test_low_resolution_loses_detail_and_movement_makes_ghosts_in_place() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -315,29 +314,12 @@ def test_every_format_of_itk_snap(name: str, tmp_path: Path) -> None:
     assert loaded.notes == ()
 
 
-def _as_slicer_saves(folder: Path) -> None:
-    """Case 21: cropped to the cord's extent."""
+def test_a_label_map_that_slicer_cropped_and_reordered_is_taken(tmp_path: Path) -> None:
+    """Cases 20 and 21."""
     low = GRID.copy()
     low[:, 3] = GRID @ [20, 16, 1, 1]
-    write_volume(Volume.from_ijk(cord_label().ijk[20:30, 16:32, 1:4], low), folder / "a_seg.seg.nrrd")
-
-
-def _reordered(folder: Path) -> None:
-    """Case 20."""
-    write_volume(cord_label().reoriented("LIP"), folder / "a_seg.nii.gz")
-
-
-def _scaled(folder: Path) -> None:
-    """Case 22: floats that nibabel stores as integers with a slope."""
-    file = nibabel.Nifti1Image(cord_label().ijk * 0.99998, GRID)
-    file.set_data_dtype(np.int16)
-    nibabel.save(file, folder / "a_seg.nii.gz")
-
-
-@pytest.mark.parametrize("save", [_as_slicer_saves, _reordered, _scaled])
-def test_label_maps_on_the_images_voxels_are_taken(save: Callable[[Path], None], tmp_path: Path) -> None:
-    write_volume(cord_image(), tmp_path / "a.nii.gz")
-    save(tmp_path)
+    cropped = Volume.from_ijk(cord_label().ijk[20:30, 16:32, 1:4], low)
+    _put(tmp_path, "a.nii.gz", "a_seg.seg.nrrd", cropped.reoriented("LIP"))
     loaded = load_case(match_files(tmp_path).cases[0])
     np.testing.assert_array_equal(loaded.mask.ijk, cord_label().ijk == 1)
 

@@ -22,12 +22,7 @@ from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.cli import main as train
 from SpinalCordSegTrainerLib.config import TrainingConfig, to_dict
 from SpinalCordSegTrainerLib.dataset import match_files
-from SpinalCordSegTrainerLib.slice_cache import (
-    CachedSlice,
-    SliceCache,
-    case_manifest,
-    changes,
-)
+from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache, case_manifest, changes, check_normalisation
 
 
 def _slices(n: int, size: int = 32) -> Iterator[CachedSlice]:
@@ -89,6 +84,13 @@ def test_refusals(tmp_path: Path) -> None:
     file.write_text(json.dumps(details | {"subjects": ["a"]}), encoding="utf-8")
     with pytest.raises(TrainingDataError, match="arrays are"):
         SliceCache.open(tmp_path / "c")
+
+
+def test_slices_normalised_for_another_model_are_refused(tmp_path: Path) -> None:
+    cache = _write(tmp_path / "c", normalisation={"kind": "fixed_pixel", "pixel_mm": 0.5, "size": 64})
+    with pytest.raises(ConfigurationError, match=r"pixel_mm 0\.5, 0\.7 is wanted"):
+        check_normalisation(cache, NormalisationConfig(kind="fixed_pixel", pixel_mm=0.7))
+    check_normalisation(cache, NormalisationConfig(kind="fixed_pixel", pixel_mm=0.5, size=96))
 
 
 def test_what_is_there_is_never_replaced_nor_what_others_write_beside_it(tmp_path: Path) -> None:

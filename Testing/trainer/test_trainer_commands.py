@@ -57,18 +57,7 @@ def test_the_range_test_starts_where_the_training_will(
 
     monkeypatch.setattr(lr_finder, "learn", learn)
     model = _model(tmp_path)
-    found = [
-        "find-lr",
-        str(data),
-        "--output",
-        str(tmp_path / "lr"),
-        "--label",
-        "2",
-        "--updates",
-        "30",
-        "--from",
-        str(model),
-    ]
+    found = f"find-lr {data} --output {tmp_path / 'lr'} --label 2 --updates 30 --from {model}".split()
     assert main([*found, *TUNED]) == 130
     weights = started.pop().state_dict()
     assert all(np.array_equal(one, weights[name]) for name, one in load_checkpoint(model).weights.items())
@@ -160,7 +149,7 @@ def three_patients(tmp_path: Path) -> tuple[Path, list[str]]:
     secrets: list[str] = []
     for n in range(3):
         phantom = make_phantom(PhantomConfig(shape=(60, 48, 4), spacing_mm=(0.6, 0.8, 3.0), orientation="LPS", seed=n))
-        secrets += secrets_of(write_series(tmp_path / "data" / f"S0{n + 1}", phantom))
+        secrets += secrets_of(write_series(tmp_path / "data" / f"S0{n + 1}", phantom.image))
         write_volume(phantom.mask, tmp_path / "data" / f"S0{n + 1}_seg.nii.gz")
     return tmp_path / "data", sorted(set(secrets))
 

@@ -6,17 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cord_files import CORD_MM3, cord_image, cord_label, tiny_model
+from cord_files import CORD_MM3, cord_image, cord_label
 
 from SpinalCordSegLib import training_set
-from SpinalCordSegLib.cli import main as spinalcordseg
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, OutputError, VoxelError
-from SpinalCordSegLib.image_io import read_image, read_labels, write_volume
+from SpinalCordSegLib.image_io import read_image, read_labels
 from SpinalCordSegLib.metrics import mask_sha256
-from SpinalCordSegLib.model.checkpoint import load_checkpoint
 from SpinalCordSegLib.training_set import add_to_training_set
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.dataset import match_files
 from SpinalCordSegTrainerLib.dataset_check import check_cases
 
@@ -81,25 +78,3 @@ def test_what_cannot_be_learnt_from_is_refused(tmp_path: Path) -> None:
     with pytest.raises(VoxelError, match="is empty"):
         add_to_training_set(tmp_path, cord_image(), cord_image().with_ijk(np.zeros(cord_image().ijk_shape)), "P1")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_from_a_corrected_case_to_a_model_in_one_command_each(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    model = tiny_model(tmp_path / "model.safetensors", 64)
-    grey = np.where(cord_label().ijk > 0, 900, cord_image().ijk)  # even within the cord, or the mask is not of it
-    write_volume(cord_image().with_ijk(grey), tmp_path / "neck.nii.gz")
-    write_volume(cord_label(), tmp_path / "drawn.nii.gz")
-    spinalcordseg(["measure", str(tmp_path / "drawn.nii.gz"), "--output", str(tmp_path / "out")])
-    add = ["training-set", str(tmp_path / "out" / "drawn"), "--image", str(tmp_path / "neck.nii.gz"), "--subject", "P1"]
-    add += ["--output", str(tmp_path / "set")]
-    assert spinalcordseg(add) == 2 and "what a person corrected or accepted" in capsys.readouterr().err
-    review = ["review", str(tmp_path / "out"), "--case", "drawn", "--accept", "--by", "A"]
-    assert spinalcordseg(review) == 0 and spinalcordseg(add) == 0
-    assert main(["check", str(tmp_path / "set")]) == 0
-    run = ["train", str(tmp_path / "set"), "--from", str(model), "--only-labelled", "--output", str(tmp_path / "run")]
-    short = ["batch_size=2", "updates_per_epoch=1", "epochs=1", "crop.size=32", "statistics_batches=1"]
-    assert main([*run, *(word for one in short for word in ("--set", one)), "--device", "cpu"]) == 0
-    tuned = load_checkpoint(tmp_path / "run" / "last.safetensors")
-    start = load_checkpoint(model).weights
-    assert any(not np.array_equal(one, start[name]) for name, one in tuned.weights.items())

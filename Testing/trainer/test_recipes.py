@@ -1,35 +1,44 @@
-"""Validation of a model: figures by hand, criteria met and missed, tables, the model's card."""
+"""The recipes of the model that ships: validation with figures by hand, averaged and calibrated weights, simulated
+people whose areas are known exactly."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cord_files import tiny_model
+import torch
+from cord_files import configured, put_case, tiny_model
 from PIL import Image as PillowImage
 from scipy.ndimage import binary_dilation
+from torch import Tensor, nn
 
+from Recipes import calibration
+from Recipes.calibration import average_models, calibrate_checkpoint, fit_calibration, offset_boundary
 from Recipes.cli import main
-from Recipes.simulation.atlas import Maps
+from Recipes.simulation.anatomy import N_TISSUES, RIM_MM, Pose, Tissue, draw_slice, draw_tissues
+from Recipes.simulation.atlas import N_ANGLES, Maps, area_mm2, read_maps
+from Recipes.simulation.necks import draw_neck
 from Recipes.simulation.people import (
     RATES_PERCENT,
     SeriesConfig,
     SeriesPerson,
     SimulatedConfig,
     SimulatedNeck,
+    VolumeScan,
     series_person,
+    simulate_neck,
 )
+from Recipes.simulation.scanner import Scan, Sequence, acquire, paint, tissue_signals
+from Recipes.simulation.training_slices import SimulateConfig, training_slices
+from Recipes.table1 import BASELINE, BEST, ROWS, experiment_page, train_rows, write_experiment
 from Recipes.validation import simulated_people
 from Recipes.validation.public_volumes import (
-    C1,
-    FORAMEN_MAGNUM,
-    HEAD,
-    LAST_CLEAR_SLICE,
     MASKED_SETS,
     HardRow,
     HeadRow,
@@ -38,8 +47,6 @@ from Recipes.validation.public_volumes import (
     area_agreement,
     area_below,
     areas_by_slice,
-    half_maximum_offset,
-    head_row,
     scanner_row,
 )
 from Recipes.validation.report import (
@@ -50,28 +57,25 @@ from Recipes.validation.report import (
     simulated_criteria,
 )
 from Recipes.validation.robustness import blurred, mirrored, noisy, resampled, turned
-from Recipes.validation.simulated_people import area_fit, pair_change, simulated_figures
-from Recipes.validation.simulated_series import (
-    SeriesAreas,
-    error_model,
-    mask_key,
-    measure_series,
-    network_figures,
-    projected_areas,
-    series_figures,
-)
+from Recipes.validation.simulated_people import area_fit, simulated_figures
+from Recipes.validation.simulated_series import SeriesAreas, mask_key, measure_series, network_figures, series_figures
 from SpinalCordSegLib.case import Case
+from SpinalCordSegLib.errors import Cancelled, ConfigurationError, ModelFileError, TrainingDataError
 from SpinalCordSegLib.files import from_json
 from SpinalCordSegLib.flags import Flag
 from SpinalCordSegLib.image_io import Image, write_volume
-from SpinalCordSegLib.longitudinal.visits import Profile
-from SpinalCordSegLib.model.checkpoint import Calibration, load_checkpoint
+from SpinalCordSegLib.model.checkpoint import Calibration, Checkpoint, load_checkpoint, save_checkpoint
+from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.morphometry import measure
 from SpinalCordSegLib.pipeline import measure_mask
 from SpinalCordSegLib.postprocessing import CordMask, clean
 from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.volume import Volume
+from SpinalCordSegTrainerLib.batches import Slices
+from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
 from SpinalCordSegTrainerLib.evaluation import score_case
+from SpinalCordSegTrainerLib.slice_cache import SliceCache
 
 
 def _measures(areas: dict[int, float], length_mm: float = 5.0) -> SliceTable:
@@ -97,15 +101,6 @@ def test_scanner_counts_empty_slices_between_c2_and_c7() -> None:
     row = scanner_row("a", _measures(areas), flags, 22, 5.0, 14.0)
     assert (row.empty_slices, row.first_slice, row.last_slice, row.flagged_slices) == (2, 0, 17, 1)
     assert row.flags == ("gap", "tilt")
-
-
-def test_head_against_its_landmarks() -> None:
-    places = {(HEAD, FORAMEN_MAGNUM): 20.0, (HEAD, C1): 15.0}
-    places[HEAD, LAST_CLEAR_SLICE] = 2.0
-    row = head_row(_measures(dict.fromkeys(range(1, 22), 70.0) | {5: math.nan}), [], 0.5, places)
-    assert (row.first_slice, row.last_slice, row.gaps) == (1, 21, 1)
-    assert (row.above_foramen_mm, row.from_c1_mm, row.above_last_clear_mm) == (0.5, 3.0, -0.5)
-    assert head_row(_measures({}), [], 0.5, places).above_foramen_mm == -math.inf
 
 
 GRID = np.diag([0.8, 1.0, 5.0, 1.0])
@@ -194,15 +189,6 @@ def test_reported_areas_beside_the_raters() -> None:
     assert np.isnan(areas_by_slice(found, 6, "csa_raw_mm2")).tolist() == [False] * 4 + [True, True]
 
 
-def test_the_half_maximum_contour_of_a_blurred_disc() -> None:
-    y, x = np.mgrid[:60, :60] * 0.5
-    off = np.hypot(y - 15, x - 15)
-    grey = 50 + 100 / (1 + np.exp((off - 5) / 0.4))
-    assert half_maximum_offset(grey, off <= 5, (0.5, 0.5)) < 0.6
-    assert half_maximum_offset(grey, off <= 4, (0.5, 0.5)) == pytest.approx(2, abs=0.5)
-    assert half_maximum_offset(np.ones_like(grey), off <= 5, (0.5, 0.5)) == math.inf
-
-
 def test_disturbed_volumes_keep_place_and_truth() -> None:
     """A disc stays the same size, its mask with it."""
     rows, columns = np.mgrid[:48, :40]
@@ -231,19 +217,6 @@ def test_area_fit_by_hand() -> None:
     assert (fit.slope, fit.intercept_mm2, fit.n) == (pytest.approx(1.0), pytest.approx(2.0), 3)
     assert fit.bias_percent == pytest.approx((5 + 10 / 3 + 2.5) / 3)
     assert math.isnan(area_fit(true[:2], found[:2]).slope)
-
-
-def test_a_pair_is_compared_where_neither_visit_is_flagged() -> None:
-    z = np.arange(0.5, 40, 1.0)
-    length, area, wrong = np.ones(40), np.full(40, 50.0), np.full(40, 49.0)
-    wrong[10:14] = 80.0
-    flagged = wrong == 80.0
-    found = pair_change([Profile(z, length, area), Profile(z, length, wrong, flagged)])
-    assert (found.error_points, found.left_out) == (pytest.approx(0.0, abs=1e-9), pytest.approx(0.1))
-    assert found.error_points_with_flagged == pytest.approx(100 * (4 * 80 + 36 * 49) / 2000 - 98)
-    nothing = Profile(z, length, np.full(40, math.nan))
-    for other in (nothing, Profile(z + 99, length, area)):
-        assert math.isnan(pair_change([Profile(z, length, area), other]).error_points)
 
 
 def _cord(mask: Volume, coverage: Volume | None) -> CordMask:
@@ -304,14 +277,6 @@ def _series(n: int, slope: float = 1.0, sd: float = 0.012, seed: int = 0) -> lis
         areas = rng.uniform(50, 90) * shares**slope * np.exp(rng.normal(0, sd, len(years)))
         found.append(SeriesAreas(number, rate, tuple(years), tuple(areas), tuple(shares), 0.1))
     return found
-
-
-def test_the_error_model_finds_what_was_put_in() -> None:
-    model = error_model(_series(400, slope=0.8, sd=0.012))
-    assert model.slope == pytest.approx(0.8, abs=4 * model.slope_se)
-    assert model.cov_percent == pytest.approx(1.2, rel=0.08)
-    again = np.log(projected_areas(model, -5.0, [0.0, 1.0, 2.0], np.random.default_rng(1)))
-    assert again[0] == pytest.approx(np.log(70), abs=0.06) and len(again) == 3
 
 
 def test_good_masks_keep_what_the_interval_promises_and_blind_ones_do_not() -> None:
@@ -387,3 +352,301 @@ def _segmenting(masks, *flags_of_the_last, probabilities=(None, None)):
         return SimpleNamespace(mask=mask, slices=slices, flags=flags)
 
     return SimpleNamespace(segment=segment)
+
+
+# Weights averaged and calibrated, boundaries moved, the paper's Table 1.
+
+
+def _model(path: Path, seed: int, width: int = 1) -> Checkpoint:
+    torch.manual_seed(seed)
+    config = NetworkConfig("deep_unet", width)
+    return save_checkpoint(
+        Checkpoint(
+            name="one",
+            version=str(seed),
+            network=config,
+            normalisation=NormalisationConfig(kind="fixed_pixel", pixel_mm=0.7),
+            weights=dict(build_network(config).state_dict()),
+            calibration=Calibration(2.0, 1.0),
+            scores={"dice": 0.9},
+        ),
+        path,
+    )
+
+
+def test_every_weight_is_the_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [tmp_path / f"{seed}.safetensors" for seed in range(3)]
+    models = [_model(path, seed) for seed, path in enumerate(paths)]
+    output = tmp_path / "mean.safetensors"
+    assert main(["average", *map(str, paths), "--output", str(output)]) == 0
+    mean = load_checkpoint(output)
+    assert str(mean.sha256) in capsys.readouterr().out
+    for name, tensor in mean.weights.items():
+        if tensor.dtype.kind == "f":
+            assert tensor == pytest.approx(np.mean([model.weights[name] for model in models], axis=0), abs=1e-6)
+        else:
+            assert np.array_equal(tensor, models[0].weights[name])
+    assert (mean.version, mean.calibration, mean.scores) == ("0", Calibration(), {})
+    assert mean.provenance["mean_of"] == [model.sha256 for model in models]
+
+
+def test_one_model_or_unlike_models_are_refused(tmp_path: Path) -> None:
+    _model(tmp_path / "a.safetensors", 1)
+    _model(tmp_path / "b.safetensors", 1, width=2)
+    with pytest.raises(ModelFileError, match="at least two"):
+        average_models([tmp_path / "a.safetensors"], tmp_path / "c.safetensors")
+    with pytest.raises(ModelFileError, match=r"b\.safetensors: its network"):
+        average_models([tmp_path / "a.safetensors", tmp_path / "b.safetensors"], tmp_path / "c.safetensors")
+    assert not (tmp_path / "c.safetensors").exists()
+
+
+CPU = torch.device("cpu")
+
+
+class _TooWide(nn.Module):
+    """Reads the coverage from the image itself; its logit is 4·(logit of coverage) + 6, so its discs are too large."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return 4 * torch.logit(images.clamp(0.003, 0.997)) + 6
+
+
+@pytest.fixture
+def discs(tmp_path: Path) -> SliceCache:
+    """Discs of radius 5-9 px with soft edges; the image is the coverage. The last slice is empty."""
+    rows, columns = np.mgrid[:64, :64]
+    radius = np.hypot(rows - 30.3, columns - 33.8)
+    shares = [np.clip((size - radius) / 3 + 0.5, 0, 1) for size in np.linspace(5, 9, 9)] + [np.zeros((64, 64))]
+    return SliceCache.write(
+        tmp_path / "discs",
+        ((share, share, str(number)) for number, share in enumerate(shares)),
+        normalisation={},
+        kind="simulated",
+        source={},
+    )
+
+
+def test_area_becomes_right(discs: SliceCache) -> None:
+    fit = fit_calibration(_TooWide(), Slices(discs, np.arange(10)), CPU)
+    assert fit.area_percent_before > 15
+    assert abs(fit.area_percent_after) < 1
+    assert (fit.n_slices, fit.n_left_out) == (9, 1)
+    # logit of coverage = (z - 6) / 4, but for the pixels of coverage 0 and 1, whose logit was cut at ±5.8
+    assert -fit.calibration.bias / fit.calibration.scale == pytest.approx(6, abs=0.5)
+    assert 0.2 < fit.calibration.scale < 0.35
+
+
+def test_kept_in_the_weights_file(discs: SliceCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "checkpoint_network", lambda _: _TooWide())
+    model = replace(_model(tmp_path / "m.safetensors", 0), normalisation=NormalisationConfig())
+    fit = calibrate_checkpoint(model, Slices(discs, np.arange(10)), CPU, tmp_path / "c.safetensors")
+    written = load_checkpoint(tmp_path / "c.safetensors")
+    assert written.calibration == fit.calibration
+    assert written.scores["calibration"]["slices"] == 9
+
+
+def _disc(radius_mm: float, pixel_mm: float) -> np.ndarray:
+    rows, columns = (np.mgrid[:64, :64] - 31.3) * pixel_mm
+    return np.clip(0.5 + (radius_mm - np.hypot(rows, columns)) / pixel_mm, 0, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("pixel_mm", [0.5, 0.7, 1.0])
+@pytest.mark.parametrize("offset_mm", [0.3, 0.5])
+def test_a_disc_shrinks_by_the_inset_and_stays_in_place(pixel_mm: float, offset_mm: float) -> None:
+    disc = _disc(5.0, pixel_mm)
+    smaller = offset_boundary(disc, pixel_mm, offset_mm)
+    assert smaller.sum() * pixel_mm**2 == pytest.approx(np.pi * (5.0 - offset_mm) ** 2, rel=0.03)
+    middle = [float((grid * smaller).sum() / smaller.sum()) for grid in np.mgrid[:64, :64]]
+    assert middle == pytest.approx([31.3, 31.3], abs=0.05)
+    assert smaller.min() >= 0 and smaller.max() == 1
+
+
+def test_a_cache_with_its_boundary_moved_belongs_to_its_maker(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, cache = tmp_path / "data", tmp_path / "run" / "cache"
+    put_case(data, "sub-1")
+    made = ["cache", str(data), "--output", str(cache), "--boundary-offset-mm", "1", "--set", "normalisation.size=96"]
+    assert main(made) == 2 and "fixed_pixel" in capsys.readouterr().err
+    pixels = ["normalisation.kind=fixed_pixel", "normalisation.pixel_mm=0.4"]
+    assert main([*made, *(word for one in pixels for word in ("--set", one))]) == 0
+    _, coverage = SliceCache.open(cache).read([1, 2, 3])
+    np.testing.assert_allclose(coverage.sum((1, 2)) * 0.4**2, (6 - 2) * (8 - 2), rtol=0.06)  # mm; rounded corners
+    with pytest.raises(ConfigurationError, match="slices of other data"):
+        configured(data, tmp_path / "run", "--set", "normalisation.size=96")
+
+
+MakeCache = Callable[..., SliceCache]
+
+
+def test_two_rows_stopped_and_resumed(make_cache: MakeCache, tmp_path: Path) -> None:
+    base = TrainingConfig(
+        sources=(SourceConfig(str(make_cache(n=6, size=64).folder)),),
+        crop=CropConfig(size=64),
+        batch_size=2,
+        updates_per_epoch=1,
+        epochs=1,
+        statistics_batches=1,
+        validation=ValidationConfig(fraction=0.34),
+    )
+    base = replace(base, network=replace(base.network, width=1))
+    rows = [replace(row, network="deep_unet") for row in ROWS if row.key in (BASELINE, BEST)]
+    asked = iter([True])
+    with pytest.raises(Cancelled):
+        train_rows(rows, base, tmp_path / "out", torch.device("cpu"), stopped=lambda: next(asked, False))
+    results = train_rows(rows, base, tmp_path / "out", torch.device("cpu"))
+    splits = {(tmp_path / "out" / row.key / "split.json").read_text(encoding="utf-8") for row in rows}
+    assert len(splits) == 1
+    assert [len(result["dice_of_slices"]) for result in results] == [2, 2]
+    page = write_experiment(results, "six drawn slices", tmp_path / "out")
+    assert "0.904 ± 0.101" in page
+    told = json.loads((tmp_path / "out" / "table1.json").read_text(encoding="utf-8"))
+    assert [one["row"] for one in told["rows"]] == [BASELINE, BEST]
+    assert (tmp_path / "out" / "histograms.png").exists()
+    for one, mean in zip(told["rows"], (0.5, 0.4), strict=True):
+        one["dice"] |= {"mean": mean, "sd": 0.1, "p25": 0.1, "p50": 0.4, "p75": 0.6}
+    assert "is BELOW plain U-Net + TL (0.500)" in experiment_page(told["rows"], "")
+
+
+# Simulated people: areas known exactly, scans that keep place.
+
+
+@pytest.mark.parametrize("pose", [Pose(), Pose(13.3, -7.7, 0.3), Pose(-20.0, 31.0, -0.2)])
+def test_coverage_sums_to_the_analytic_area(maps: Maps, pose: Pose) -> None:
+    neck = draw_neck(11, maps)
+    for z_mm in (-110.0, -47.3, -5.0):
+        coverage = draw_slice(neck, maps, z_mm, 384, 0.4, pose).coverage()
+        assert coverage.sum() * 0.16 == pytest.approx(neck.csa_mm2(z_mm), rel=3e-3)
+        rows, columns = np.mgrid[:384, :384] - 191.5
+        assert (coverage * columns).sum() / coverage.sum() * 0.4 == pytest.approx(pose.x_mm, abs=1.2)
+        assert (coverage * rows).sum() / coverage.sum() * 0.4 == pytest.approx(pose.y_mm, abs=1.2)
+
+
+def test_above_the_foramen_magnum_nothing_is_cord(maps: Maps) -> None:
+    neck = draw_neck(12, maps)
+    for z_mm in (5.0, 40.0, 100.0):
+        assert draw_slice(neck, maps, z_mm, 256, 0.7, Pose()).coverage().max() == neck.csa_mm2(z_mm) == 0
+    assert (draw_slice(neck, maps, 100.0, 256, 0.7, Pose()).canvas.labels == Tissue.BRAIN_WHITE).any()
+
+
+def test_the_rim_lies_on_the_cord_and_is_not_counted(maps: Maps) -> None:
+    neck = draw_neck(15, maps)
+    anatomy = draw_slice(neck, maps, -50.0, 512, 0.25, Pose())
+    cord_mm2, with_rim_mm2 = (float(share.sum()) * 0.25**2 for share in (anatomy.cord, anatomy.with_rim))
+    radius_mm = np.sqrt(cord_mm2 / np.pi)
+    assert cord_mm2 == pytest.approx(neck.csa_mm2(-50.0), rel=0.02)
+    # Its area is thickness times girth; a flattened cord's girth is up to a fifth over a circle's.
+    assert 1.0 < (with_rim_mm2 - cord_mm2) / (2 * np.pi * radius_mm * RIM_MM) < 1.25
+    assert (anatomy.canal >= anatomy.with_rim).all()
+    signals = np.zeros(N_TISSUES, np.complex64)
+    signals[[Tissue.WHITE, Tissue.GREY]] = 1.0
+    image = np.abs(paint(anatomy, neck, signals, -50.0))[anatomy.where]
+    rim = (anatomy.cord == 0) & (anatomy.with_rim > 0.1)
+    assert rim.any()
+    np.testing.assert_allclose(image[rim], anatomy.with_rim[rim], atol=1e-5)  # nobody can tell it from the cord
+
+
+def test_contours_are_the_drawn_ellipses(maps: Maps) -> None:
+    atlas, anna = maps.shapes
+    assert (atlas.name, anna.name) == ("PAM50", "anna")
+    assert area_mm2(atlas.cord_mm) == pytest.approx(np.pi * 24, rel=0.06)
+    assert area_mm2(anna.cord_mm) == pytest.approx(np.pi * 35, rel=0.06)
+    assert atlas.canal_mm is not None and anna.canal_mm is None
+    assert area_mm2(atlas.canal_mm[:-2]) == pytest.approx(np.pi * 63, rel=0.06)
+    assert atlas.cord_mm[10, 0] == pytest.approx(6.0, abs=0.5)  # angle 0 is the patient's left
+    assert atlas.cord_mm[10, N_ANGLES // 4] == pytest.approx(4.0, abs=0.5)  # a quarter turn on, posterior
+
+
+def test_shapes_can_be_held_out(label_folder: Path) -> None:
+    assert [shape.name for shape in read_maps(label_folder, hold_out=("PAM50",)).shapes] == ["anna"]
+    with pytest.raises(TrainingDataError, match="no cord shape is left"):
+        read_maps(label_folder, only=("nobody",))
+
+
+def test_the_wanted_area_is_met_at_c2_c3(maps: Maps) -> None:
+    for wanted in (45.0, 75.0, 105.0):
+        neck = draw_neck(7, maps, csa_mm2=wanted)
+        found = np.mean([neck.csa_mm2(z) for z in np.arange(-59.5, -40)])
+        assert found == pytest.approx(wanted, rel=0.05)
+
+
+PAPER = Sequence("spoiled", tr_ms=7.0, te_ms=2.0, flip_deg=12.0)
+
+
+def _plain() -> object:
+    return replace(draw_tissues(np.random.default_rng(0)), inflow=np.zeros(N_TISSUES), fat=np.zeros(N_TISSUES))
+
+
+def test_spoiled_gradient_echo_by_hand() -> None:
+    tissues = replace(_plain(), t1_ms=np.full(N_TISSUES, 1000.0), t2star_ms=np.full(N_TISSUES, 40.0))
+    tissues = replace(tissues, density=np.full(N_TISSUES, 0.8))
+    # E1 = exp(-0.007) = 0.993024; sin 12° = 0.207912; cos 12° = 0.978148; E2* = exp(-0.05) = 0.951229
+    # 0.207912 · 0.006976 / (1 - 0.993024 · 0.978148) · 0.951229 · 0.8 = 0.0385
+    assert tissue_signals(tissues, PAPER)[Tissue.WHITE].real == pytest.approx(0.0385, abs=1e-4)
+
+
+FINE_MM = 0.5
+PLAIN = Scan(
+    (0, 128, 0, 128), (0.5, 0.5), (0.5, 0.5), 0.0, 0.0, 0.0, phase_axis=0, wrap=False, ceiling=1.0, hot_pixels=0,
+    zero_border=0.0,
+)  # fmt: skip
+
+
+def _blob(row_mm: float, column_mm: float, sigma_mm: float = 2.0) -> np.ndarray:
+    axis = (np.arange(128) + 0.5) * FINE_MM
+    return np.exp(
+        -(np.square(axis[:, None] - row_mm) + np.square(axis - column_mm)) / (2 * sigma_mm**2)
+    ).astype(np.complex64)  # fmt: skip
+
+
+def _centre_mm(image: np.ndarray, pixel_mm: tuple[float, float]) -> tuple[float, float]:
+    rows, columns = ((np.arange(n) + 0.5) * mm for n, mm in zip(image.shape, pixel_mm, strict=True))
+    total = image.sum()
+    return float((image * rows[:, None]).sum() / total), float((image * columns).sum() / total)
+
+
+@pytest.mark.parametrize(
+    ("acquired", "stored"), [((0.5, 0.5), (0.5, 0.5)), ((1.0, 0.8), (0.8, 0.8)), ((2.0, 1.0), (0.5, 1.0))]
+)
+def test_place_and_brightness_stay(acquired: tuple[float, float], stored: tuple[float, float]) -> None:
+    scan = replace(PLAIN, acquired_mm=acquired, stored_mm=stored)
+    image, pixel_mm = acquire(_blob(30.0, 37.0), FINE_MM, scan, np.random.default_rng(0))
+    assert pixel_mm == pytest.approx(stored, rel=0.04)
+    assert _centre_mm(image, pixel_mm) == pytest.approx((30.0, 37.0), abs=0.03)
+    assert image.sum() * pixel_mm[0] * pixel_mm[1] == pytest.approx(2 * np.pi * 4, rel=0.02)
+
+
+SMALL = SimulateConfig(count=4, seed=3, slices_per_neck=2, hold_out=())
+
+
+def test_the_command_takes_settings_and_names_a_wrong_one(
+    label_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["simulate", "--maps", str(label_folder), "--count", "1", "--output", str(tmp_path / "cache")]
+    assert main([*arguments, "--set", "families=[1, 0]"]) == 2
+    assert "5 shares are needed" in capsys.readouterr().err and not (tmp_path / "cache").exists()
+    assert main([*arguments, "--set", "families=[0, 0, 0, 0, 1]", "--set", "no_cord=0"]) == 0
+    assert SliceCache.open(tmp_path / "cache").info.source["simulation"]["families"] == [0, 0, 0, 0, 1]
+
+
+def test_a_seed_gives_the_same_slices(maps: Maps) -> None:
+    once, again = (list(training_slices(maps, replace(SMALL, count=2))) for _ in range(2))
+    assert all(np.array_equal(a[0], b[0]) for a, b in zip(once, again, strict=True))
+    other = next(training_slices(maps, replace(SMALL, count=1, seed=4)))
+    assert not np.array_equal(once[0][0], other[0])
+
+
+@pytest.mark.parametrize("spacing_mm", [(0.7, 0.9, 5.0), (1.0, 0.6, 2.5)])
+def test_a_volume_knows_its_areas(maps: Maps, spacing_mm: tuple[float, float, float]) -> None:
+    scan = VolumeScan(spacing_mm=spacing_mm, z_range_mm=(-60.0, -54.0))
+    neck = draw_neck(31, maps, csa_mm2=80.0)
+    found = simulate_neck(neck, maps, scan)
+    assert found.image.orientation == "RAS" and np.allclose(
+        found.image.voxel_to_ras, found.coverage.voxel_to_ras, atol=1e-4
+    )
+    assert found.image.ijk_spacing_mm == pytest.approx((spacing_mm[1], spacing_mm[0], spacing_mm[2]), rel=0.02)
+    slices = found.coverage
+    areas = slices.voxels.sum((1, 2)) * slices.pixel_mm[0] * slices.pixel_mm[1]
+    assert areas == pytest.approx(found.csa_mm2, rel=3e-3)
+    assert found.mask.ijk.sum() * found.mask.voxel_volume_mm3 == pytest.approx(
+        found.csa_mm2.sum() * spacing_mm[2], rel=0.05
+    )
