@@ -29,13 +29,28 @@ def _no_network_and_no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(name, stand_in)
 
 
+@pytest.fixture(scope="module")
+def neck(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("neck")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, stand_in in doors.stand_ins().items():
+            patch.setattr(name, stand_in)
+        doors.new_case(root)
+    return root
+
+
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """ROOT/neck.nii.gz with its case ROOT/out/neck, ROOT/mine.nii.gz, and ROOT/other.nii.gz of somebody else."""
-    doors.new_case(tmp_path)
-    write_volume(doors.MINE, tmp_path / "mine.nii.gz")
-    write_volume(OTHER.image, tmp_path / "other.nii.gz")
-    return tmp_path
+def bare(neck: Path, tmp_path: Path) -> Path:
+    """ROOT/neck.nii.gz with its case ROOT/out/neck."""
+    return shutil.copytree(neck, tmp_path / "root")
+
+
+@pytest.fixture
+def root(bare: Path) -> Path:
+    """The same with ROOT/mine.nii.gz, and ROOT/other.nii.gz of somebody else."""
+    write_volume(doors.MINE, bare / "mine.nii.gz")
+    write_volume(OTHER.image, bare / "other.nii.gz")
+    return bare
 
 
 def _run(root: Path, words: str) -> tuple[int, str]:
@@ -251,16 +266,6 @@ _ALSO = {"segment --force", "correct"}
 """Done behind every door; the rest behind some (tools/soak/masks_of_persons.py does all)."""
 
 
-@pytest.fixture(scope="module")
-def neck(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("neck")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, stand_in in doors.stand_ins().items():
-            patch.setattr(name, stand_in)
-        doors.new_case(root)
-    return root
-
-
 @pytest.mark.parametrize("number", range(len(doors.DOORS)), ids=[door.__name__ for door in doors.DOORS])
 def test_a_persons_mask_is_neither_lost_nor_passed_over(number: int, neck: Path, tmp_path: Path) -> None:
     behind = tmp_path / "behind"
@@ -275,29 +280,26 @@ def test_a_persons_mask_is_neither_lost_nor_passed_over(number: int, neck: Path,
 
 
 @pytest.mark.parametrize("words", ["--fill 2:5", "--restore 0 --reopen"])
-def test_a_second_label_saved_in_place_is_kept_and_named(neck: Path, tmp_path: Path, words: str) -> None:
-    root = shutil.copytree(neck, tmp_path / "root")
-    sha256 = doors.in_place_second_label(root)
-    code, said = doors.run("correct", doors.folder(root), *words.split(), "--by", "B")
+def test_a_second_label_saved_in_place_is_kept_and_named(bare: Path, words: str) -> None:
+    sha256 = doors.in_place_second_label(bare)
+    code, said = doors.run("correct", doors.folder(bare), *words.split(), "--by", "B")
     assert code == 0 and "kept as a version" in said
-    assert sha256 in [one for path, one in doors.State.of(root).masks.items() if path.name.startswith("mask_")]
+    assert sha256 in [one for path, one in doors.State.of(bare).masks.items() if path.name.startswith("mask_")]
 
 
 @pytest.mark.parametrize("door", [doors.renamed, doors.copied])
 @pytest.mark.parametrize("words", ["segment {0}/neck.nii.gz --output {0}/out --force", "review {0}/out"])
-def test_a_second_case_of_one_image_is_said(neck: Path, tmp_path: Path, door, words: str) -> None:
-    root = shutil.copytree(neck, tmp_path / "root")
-    door(root)
+def test_a_second_case_of_one_image_is_said(bare: Path, door, words: str) -> None:
+    door(bare)
     if words.startswith("review"):
-        doors.run("segment", root / "neck.nii.gz", "--output", root / "out")
-    code, said = doors.run(*words.format(root).split())
+        doors.run("segment", bare / "neck.nii.gz", "--output", bare / "out")
+    code, said = doors.run(*words.format(bare).split())
     assert "of the same image as" in said or (door is doors.copied and code == 2)
 
 
-def test_versions_are_listed_compared_and_taken_back_by_name(neck: Path, tmp_path: Path) -> None:
-    root = shutil.copytree(neck, tmp_path / "root")
-    doors.corrected_twice(root)
-    case = doors.folder(root)
+def test_versions_are_listed_compared_and_taken_back_by_name(bare: Path) -> None:
+    doors.corrected_twice(bare)
+    case = doors.folder(bare)
     said = doors.run("review", case)[1]
     assert "2: " in said and "corrected by A: the same" in said and "0: the mask it began as: 1 slice changed" in said
     assert doors.run("correct", case, "--restore", "9")[0] == 2
@@ -315,38 +317,36 @@ def test_versions_are_listed_compared_and_taken_back_by_name(neck: Path, tmp_pat
     other = doors.mask_sha256(doors.OTHER)
     assert [act.after for act in history] == [began, doors.SHA, other, began, began, began, doors.SHA]
     assert [act.before for act in history] == ["", *(act.after for act in history[:-1])]
-    assert doors.run("review", root / "out")[0] == 0
-    rows = (root / "out" / "history.csv").read_text().splitlines()
+    assert doors.run("review", bare / "out")[0] == 0
+    rows = (bare / "out" / "history.csv").read_text().splitlines()
     assert rows[0] == "case,when,act,who,mask_before,mask_after" and len(rows) == 8
     assert rows[-1].endswith(f",restored,C,{began},{doors.SHA}")
 
 
-def test_what_is_saved_in_the_last_moment_is_kept_and_named(neck: Path, tmp_path: Path, monkeypatch) -> None:
+def test_what_is_saved_in_the_last_moment_is_kept_and_named(bare: Path, monkeypatch) -> None:
     """Another program saves between the last look and the exchange of the folders; nothing can hold it up."""
-    root = shutil.copytree(neck, tmp_path / "root")
     put = case_module._put_in_place
-    monkeypatch.setattr(case_module, "_put_in_place", lambda *of: (doors.in_place(root), put(*of)))
-    code, said = doors.segment_forced(root)
+    monkeypatch.setattr(case_module, "_put_in_place", lambda *of: (doors.in_place(bare), put(*of)))
+    code, said = doors.segment_forced(bare)
     assert code == 0 and "was not taken in" in said
-    assert doors.SHA in doors.State.of(root).masks.values()
+    assert doors.SHA in doors.State.of(bare).masks.values()
 
 
 @pytest.mark.parametrize("loses", ["the mask", "the lock"])
-def test_what_is_done_while_the_pictures_are_made_is_noticed(neck: Path, tmp_path: Path, monkeypatch, loses) -> None:
+def test_what_is_done_while_the_pictures_are_made_is_noticed(bare: Path, monkeypatch, loses) -> None:
     """Somebody saves over the mask; or the program was stopped so long that another one took its lock."""
-    root = shutil.copytree(neck, tmp_path / "root")
-    lock = root / "out" / ".neck.lock"
+    lock = bare / "out" / ".neck.lock"
 
     def picture(_: object) -> bytes:
         if loses == "the mask":
-            doors.in_place(root)
+            doors.in_place(bare)
         else:
             lock.write_text("another's 1 elsewhere 2024-01-31T12:00:00Z somebody program")
         return b"picture"
 
     monkeypatch.setattr("SpinalCordSegLib.report.montage_png", picture)
-    code, said = doors.segment_forced(root)
+    code, said = doors.segment_forced(bare)
     assert code == 2 and "changed by somebody else meanwhile" in said
-    now = doors.State.of(root)
+    now = doors.State.of(bare)
     assert now.own == (doors.SHA if loses == "the mask" else now.measured)
     assert lock.exists() == (loses == "the lock"), "another's stays"

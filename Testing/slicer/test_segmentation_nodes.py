@@ -148,21 +148,13 @@ def test_a_case_that_was_corrected_is_called_so_and_a_users_own_name_stays(scene
 def test_renaming_moving_or_losing_the_copy_is_no_edit(scene, segmentation, mask):
     segment = segmentation.GetSegmentation().GetNthSegment(0)
     segment.SetName("Medulla spinalis")
-    moved = np.eye(4)
-    moved[:3, 3] = (5.0, -7.0, 11.0)
-    transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(moved))
-    segmentation.SetAndObserveTransformNodeID(transform.GetID())
+    _linear_parent(scene, segmentation, _affine(np.eye(3)))
     scene.RemoveNode(segmentation.GetNodeReference(AI_COPY))
     assert not is_edited(segmentation)
 
 
 def test_the_mask_of_a_moved_volume_lies_in_world_space(scene, mask, volume_node, provenance):
-    turn = np.eye(4)
-    turn[:3, :3] = rotation((0, 0, 1), 25.0)
-    transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(turn))
-    volume_node.SetAndObserveTransformNodeID(transform.GetID())
+    _linear_parent(scene, volume_node, _affine(rotation((0, 0, 1), 25.0)))
     world = volume_from_node(volume_node).with_ijk(mask.ijk)
     node = add_segmentation(scene, world, volume_node, provenance)
     read = mask_of_segment(node, cord_segment_id(node))
