@@ -39,6 +39,10 @@ from Recipes.simulation.training_slices import SimulateConfig, training_slices
 from Recipes.table1 import BASELINE, BEST, ROWS, experiment_page, train_rows, write_experiment
 from Recipes.validation import simulated_people
 from Recipes.validation.public_volumes import (
+    C1,
+    FORAMEN_MAGNUM,
+    HEAD,
+    LAST_CLEAR_SLICE,
     MASKED_SETS,
     HardRow,
     HeadRow,
@@ -47,6 +51,8 @@ from Recipes.validation.public_volumes import (
     area_agreement,
     area_below,
     areas_by_slice,
+    half_maximum_offset,
+    head_row,
     scanner_row,
 )
 from Recipes.validation.report import (
@@ -57,13 +63,22 @@ from Recipes.validation.report import (
     simulated_criteria,
 )
 from Recipes.validation.robustness import blurred, mirrored, noisy, resampled, turned
-from Recipes.validation.simulated_people import area_fit, simulated_figures
-from Recipes.validation.simulated_series import SeriesAreas, mask_key, measure_series, network_figures, series_figures
+from Recipes.validation.simulated_people import area_fit, pair_change, simulated_figures
+from Recipes.validation.simulated_series import (
+    SeriesAreas,
+    error_model,
+    mask_key,
+    measure_series,
+    network_figures,
+    projected_areas,
+    series_figures,
+)
 from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError, ModelFileError, TrainingDataError
 from SpinalCordSegLib.files import from_json
 from SpinalCordSegLib.flags import Flag
 from SpinalCordSegLib.image_io import Image, write_volume
+from SpinalCordSegLib.longitudinal.visits import Profile
 from SpinalCordSegLib.model.checkpoint import Calibration, Checkpoint, load_checkpoint, save_checkpoint
 from SpinalCordSegLib.model.networks import NetworkConfig, build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
@@ -125,6 +140,15 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     return tiny_model(tmp_path / "tiny.safetensors", 64)
+
+
+def test_head_against_its_landmarks() -> None:
+    places = {(HEAD, FORAMEN_MAGNUM): 20.0, (HEAD, C1): 15.0}
+    places[HEAD, LAST_CLEAR_SLICE] = 2.0
+    row = head_row(_measures(dict.fromkeys(range(1, 22), 70.0) | {5: math.nan}), [], 0.5, places)
+    assert (row.first_slice, row.last_slice, row.gaps) == (1, 21, 1)
+    assert (row.above_foramen_mm, row.from_c1_mm, row.above_last_clear_mm) == (0.5, 3.0, -0.5)
+    assert head_row(_measures({}), [], 0.5, places).above_foramen_mm == -math.inf
 
 
 def test_tables_pictures_and_card(data: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,6 +213,15 @@ def test_reported_areas_beside_the_raters() -> None:
     assert np.isnan(areas_by_slice(found, 6, "csa_raw_mm2")).tolist() == [False] * 4 + [True, True]
 
 
+def test_the_half_maximum_contour_of_a_blurred_disc() -> None:
+    y, x = np.mgrid[:60, :60] * 0.5
+    off = np.hypot(y - 15, x - 15)
+    grey = 50 + 100 / (1 + np.exp((off - 5) / 0.4))
+    assert half_maximum_offset(grey, off <= 5, (0.5, 0.5)) < 0.6
+    assert half_maximum_offset(grey, off <= 4, (0.5, 0.5)) == pytest.approx(2, abs=0.5)
+    assert half_maximum_offset(np.ones_like(grey), off <= 5, (0.5, 0.5)) == math.inf
+
+
 def test_disturbed_volumes_keep_place_and_truth() -> None:
     """A disc stays the same size, its mask with it."""
     rows, columns = np.mgrid[:48, :40]
@@ -243,6 +276,19 @@ class _KnowsTheTruth:
         return replace(found, slices=slices, probability=neck.coverage)
 
 
+def test_a_pair_is_compared_where_neither_visit_is_flagged() -> None:
+    z = np.arange(0.5, 40, 1.0)
+    length, area, wrong = np.ones(40), np.full(40, 50.0), np.full(40, 49.0)
+    wrong[10:14] = 80.0
+    flagged = wrong == 80.0
+    found = pair_change([Profile(z, length, area), Profile(z, length, wrong, flagged)])
+    assert (found.error_points, found.left_out) == (pytest.approx(0.0, abs=1e-9), pytest.approx(0.1))
+    assert found.error_points_with_flagged == pytest.approx(100 * (4 * 80 + 36 * 49) / 2000 - 98)
+    nothing = Profile(z, length, np.full(40, math.nan))
+    for other in (nothing, Profile(z + 99, length, area)):
+        assert math.isnan(pair_change([Profile(z, length, area), other]).error_points)
+
+
 def test_a_perfect_segmentation_meets_the_bars_on_overlap_and_area(
     label_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,6 +323,14 @@ def _series(n: int, slope: float = 1.0, sd: float = 0.012, seed: int = 0) -> lis
         areas = rng.uniform(50, 90) * shares**slope * np.exp(rng.normal(0, sd, len(years)))
         found.append(SeriesAreas(number, rate, tuple(years), tuple(areas), tuple(shares), 0.1))
     return found
+
+
+def test_the_error_model_finds_what_was_put_in() -> None:
+    model = error_model(_series(400, slope=0.8, sd=0.012))
+    assert model.slope == pytest.approx(0.8, abs=4 * model.slope_se)
+    assert model.cov_percent == pytest.approx(1.2, rel=0.08)
+    again = np.log(projected_areas(model, -5.0, [0.0, 1.0, 2.0], np.random.default_rng(1)))
+    assert again[0] == pytest.approx(np.log(70), abs=0.06) and len(again) == 3
 
 
 def test_good_masks_keep_what_the_interval_promises_and_blind_ones_do_not() -> None:
