@@ -140,6 +140,7 @@ def _add_correct(commands: Any) -> None:
     add("--by", default="", metavar="NAME", help="who corrected it")
     add("--reopen", action="store_true", help="also where the case was accepted; needs --by")
     add("--disc", action="append", metavar="DISC", help="as for measure")
+    add("--found", action="append", metavar="DISC", help="as for measure")
     add(
         "--model", metavar="MODEL",
         help="for --rerun: a name that models lists, or a weights file (default: the case's own model)",
@@ -310,6 +311,7 @@ def _add_levels(parser: Parser) -> None:
         " discs=FILE or vertebrae=FILE (repeatable; one input only); or a table of all inputs (.csv, .tsv) with the"
         " columns image, disc, R_mm, A_mm, S_mm, and age and sex where known",
     )  # fmt: skip
+    add("--found", action="append", metavar="DISC", help="as --disc, of discs that nobody confirmed yet")
     add("--no-find", action="store_true", help="do not look for discs in the image where none is given")
     add("--around", type=float, metavar="MM", help="also the mean area within MM of the disc C2/C3")
     add("--age", type=float, metavar="YEARS", help="compare C2 with healthy adults; not written itself")

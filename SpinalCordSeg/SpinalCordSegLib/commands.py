@@ -211,7 +211,7 @@ def _report_result(case: Case, state: str, folder: Path, reporter: Reporter) -> 
 
 def _marked_discs(arguments: Namespace) -> tuple[DiscMark, ...]:
     marks: list[DiscMark] = []
-    for text in arguments.disc or ():
+    for text in (*(arguments.disc or ()), *(arguments.found or ())):
         points, _, file = text.partition("=")
         if Path(text).exists() or not file:
             marks += read_discs(Path(text))
@@ -227,7 +227,7 @@ def _level_options(arguments: Namespace, inputs: Sequence[Path], reporter: Repor
     declared, find = tuple(arguments.declare or ()), not arguments.no_find
     options = LevelOptions((), arguments.around, declared, find=find, age_years=arguments.age, sex=arguments.sex)
     tables = [text for text in arguments.disc or () if text.lower().endswith(TABLE_SUFFIXES)]
-    one_by_one = [name for name in ("disc", "age", "sex") if getattr(arguments, name)]
+    one_by_one = [name for name in ("disc", "found", "age", "sex") if getattr(arguments, name)]
     if tables and tables == arguments.disc and len(tables) == 1:
         levels, text = levels_by_input(Path(tables[0]), inputs, options)
         if text:
@@ -243,7 +243,7 @@ def _level_options(arguments: Namespace, inputs: Sequence[Path], reporter: Repor
         raise ConfigurationError(
             "levels and norms need a disc: leave out --no-find, or give --disc C2/C3=R,A,S or FILE"
         )
-    return dict.fromkeys(inputs, replace(options, discs=marks))
+    return dict.fromkeys(inputs, replace(options, discs=marks, automatic=bool(arguments.found)))
 
 
 def demo(arguments: Namespace, reporter: Reporter) -> None:
@@ -301,7 +301,7 @@ def correct(arguments: Namespace, reporter: Reporter) -> None:
     image = None if arguments.image is None else read_image(arguments.image, arguments.series)
     before = Case.load(arguments.case, needs_slices=False)
     mask = _corrected_mask(before, image, arguments, reporter)
-    discs = _marked_discs(arguments)
+    discs, asked = _marked_discs(arguments), before.levels_asked or LevelOptions()
     reporter.progress("measure")
     saved_there = None if is_as_measured(before) else own_mask_sha256(arguments.case)
     case = store_correction(
@@ -309,7 +309,7 @@ def correct(arguments: Namespace, reporter: Reporter) -> None:
         mask,
         arguments.by,
         image=image,
-        levels=LevelOptions(discs=discs) if discs else None,
+        levels=replace(asked, discs=discs, automatic=bool(arguments.found)) if discs else None,
         reopen=arguments.reopen,
         began=before,
         did=next((act for name, act in _CORRECTIONS.items() if getattr(arguments, name) is not None), CORRECTED),

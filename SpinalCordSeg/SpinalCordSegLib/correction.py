@@ -182,7 +182,7 @@ def measured_anew(
     """``case`` with ``mask`` (bool) in the place of its own: measured, and what only the network or the first run could
     know kept where it still holds. ``before``: the mask that the corrections began from, None where it is not known.
     """
-    asked = levels or case.levels_asked or LevelOptions()
+    asked = levels or case.levels_asked or LevelOptions(not_found="" if case.levels is None else case.levels.reason)
     was_compared = case.levels is not None and case.levels.norm is not None
     cord = clean(mask if image is None else place_on(mask, image.volume, ("the mask", image.path.name)))
     changes = None if before is None else mask_changes(cord.mask, before)

@@ -196,7 +196,8 @@ def _measured(
         table = replace(table, instance_number=np.array(numbers, dtype=np.int64))
     if levels is not None:
         names = [levels.by_slice.get(k, "") for k in table.canonical_slice.tolist()]
-        table = replace(table, level=np.array(names, dtype=np.str_))
+        in_pam50 = [levels.pam50_slice.get(k, np.nan) for k in table.canonical_slice.tolist()]
+        table = replace(table, level=np.array(names, dtype=np.str_), pam50_slice=np.array(in_pam50))
     measured = {one.name: getattr(measures, one.name) for one in fields(CordMeasures)}
     return Case(
         **measured | {"flags": flags, "slices": table} | known,

@@ -134,7 +134,13 @@ class SliceTable:
     length_mm: Floats = _float("length", "mm", 4, "length of the cord within the slice", on_page=False)
     flags: Texts = _str("flags", "kinds of flag on this slice, separated by blanks")
     instance_number: Ints = _int("instance", "DICOM InstanceNumber, where the slices are a series' images")
-    level: Texts = _str("level", "vertebral level of the slice's middle, where discs were marked")
+    level: Texts = _str("level", "vertebral level of the slice's middle, where discs are known")
+    pam50_slice: Floats = _float(
+        "PAM50 slice", "", 2,
+        "slice of the PAM50 template (0.5 mm, from inferior, from 0) that the slice's middle corresponds to, with"
+        " fractions: linear between discs, on by their mean scale for one vertebra; none with fewer than two discs",
+        on_page=False,
+    )  # fmt: skip
 
     @classmethod
     def of(cls, n: int = 0, **known: Any) -> SliceTable:

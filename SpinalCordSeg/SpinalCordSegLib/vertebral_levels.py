@@ -20,6 +20,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
@@ -36,6 +37,8 @@ _C7_T1 = 8
 TEMPLATE_LENGTH_MM = {"C1": 23.0, "C2": 15.5, "C3": 18.5, "C4": 18.5, "C5": 16.5, "C6": 15.5, "C7": 17.0, "T1": 21.5}
 _NAMES = tuple(TEMPLATE_LENGTH_MM)
 DISC_NAMES = {n + 1: f"{_NAMES[n - 1]}/{_NAMES[n]}" for n in range(1, len(_NAMES))} | {9: "T1/T2"}
+# Number of a disc → its place among the template's slices, counted from inferior; 1: the upper end of C1.
+_PAM50_SLICE = dict(enumerate(984.5 - 2 * np.cumsum([0.0, *TEMPLATE_LENGTH_MM.values()]), start=1))
 _BY_NAME = {name.casefold(): number for number, name in DISC_NAMES.items()}
 
 _FARTHEST_MM = 30.0  # a disc's front edge lies some 20-25 mm before the cord's middle
@@ -138,7 +141,8 @@ class LevelReport:
     why no disc was found in the image; "" otherwise.
 
     In memory only: ``places``, the levels along the cord from superior to inferior, only those that can be located;
-    ``by_slice``: canonical slice → name of the level its middle lies in; ``flags``, of kind "levels".
+    ``by_slice``: canonical slice → name of the level its middle lies in; ``pam50_slice``: likewise → see
+    ``pam50_slices``; ``flags``, of kind "levels".
     """
 
     discs_mm: dict[str, float] = field(default_factory=dict, metadata={"decimals": 3})
@@ -147,6 +151,7 @@ class LevelReport:
     reason: str = ""
     places: tuple[Level, ...] = field(default=(), metadata={"json": False})
     by_slice: dict[int, str] = field(default_factory=dict, metadata={"json": False})
+    pam50_slice: dict[int, float] = field(default_factory=dict, metadata={"json": False})
     flags: tuple[Flag, ...] = field(default=(), metadata={"json": False})
 
 
@@ -170,15 +175,24 @@ def measure_levels(
         )
     found = find_levels(line, [(mark.disc, _point(mark, line, mask)) for mark in options.discs])
     rows = [_measured(line, measures.slices, place) for place in _with_unions(found, options.around_mm)]
-    arcs = zip(line.canonical_slice.tolist(), line.arc_mm.tolist(), strict=True)
+    numbers = line.canonical_slice.tolist()
+    arcs = zip(numbers, line.arc_mm.tolist(), strict=True)
     by_slice = {k: level.name for k, arc in arcs for level in found.places if level.low_mm <= arc < level.high_mm}
+    in_pam50 = pam50_slices({_BY_NAME[name.casefold()]: mm for name, mm in found.discs_mm.items()}, line.arc_mm)
     absent = [row.name for row in rows if row.coverage == 0]
     partial = [f"{row.name} ({100 * row.coverage:.0f} %)" for row in rows if 0 < row.coverage < COMPLETE]
     texts = [f"without an area: {', '.join(absent)}"] if absent else []
     texts += [f"only partly covered: {', '.join(partial)}"] if partial else []
     texts += [_AUTOMATIC] if options.automatic else []
     flags = merge_flags(found.flags, (case_flag("levels", text) for text in texts))
-    return replace(found, rows=tuple(rows), norm=_norm(rows, options, facts or {}), by_slice=by_slice, flags=flags)
+    return replace(
+        found,
+        rows=tuple(rows),
+        norm=_norm(rows, options, facts or {}),
+        by_slice=by_slice,
+        pam50_slice=dict(zip(numbers, in_pam50.tolist(), strict=True)),
+        flags=flags,
+    )
 
 
 def _point(mark: DiscMark, line: Centreline, mask: Volume) -> Sequence[float]:
@@ -279,6 +293,22 @@ def _beyond(discs_mm: Mapping[int, float]) -> tuple[list[Level], list[Level]]:
     high, length = discs_mm[C2_C3], TEMPLATE_LENGTH_MM["C3"]
     remark = f"approximate: the template's length of {length:g} mm below disc {DISC_NAMES[C2_C3]}"
     return above, [Level("C3", high - length, high, "approximate", remark)]
+
+
+def pam50_slices(discs_mm: Mapping[int, float], arc_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Which slice of PAM50 (0.5 mm, from 0 at its inferior end, with fractions) each position along the cord is.
+
+    Linear between discs. One vertebra further on either side the mean scale of all between the discs goes on, as in the
+    Spinal Cord Toolbox's ``-normalize-PAM50``; NaN beyond, and everywhere with fewer than two discs.
+    """
+    if len(discs_mm) < 2:
+        return np.full(len(arc_mm), nan)
+    discs = sorted(discs_mm, reverse=True)  # from inferior
+    mm, z = np.array([discs_mm[n] for n in discs]), np.array([_PAM50_SLICE[n] for n in discs])
+    scale = (z[-1] - z[0]) / (mm[-1] - mm[0])
+    found = np.interp(arc_mm, mm, z) + scale * (arc_mm - np.clip(arc_mm, mm[0], mm[-1]))
+    low, high = _PAM50_SLICE.get(discs[0] + 1, z[0]), _PAM50_SLICE[discs[-1] - 1]
+    return np.where((found >= low) & (found <= high), found, nan)
 
 
 def _with_unions(found: LevelReport, around_mm: float | None) -> list[Level]:

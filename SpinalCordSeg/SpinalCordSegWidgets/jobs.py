@@ -37,7 +37,7 @@ from SpinalCordSegLib.worker import HEARTBEAT, RERUN_MASK, SCRATCH_VARIABLE, Scr
 from SpinalCordSegNodes.case_data import CaseFolder, read_case_folder
 from SpinalCordSegNodes.results import result_of, write_result_folder
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment, volume_behind, volume_node_of
-from SpinalCordSegNodes.views import DISCS, marked_discs
+from SpinalCordSegNodes.views import DISCS, found_discs, marked_discs
 from SpinalCordSegNodes.volumes import case_name_of, volume_from_node
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ _STOPPED = 130
 _OUT_OF_MEMORY = (-9, 137)
 _IMAGE_NAME = re.compile(r"[^\s/\\'\"()]+\.(nii|nrrd|nhdr|mha|mhd|hdr|img|dcm|itksnap)(\.gz)?\b", re.IGNORECASE)
 # Options whose values tell a person apart from others: days, ages, codes, typed names, places in a body.
-_PERSONAL = ("--date", "--person", "--age", "--by", "--subject", "--disc", "--code")
+_PERSONAL = ("--date", "--person", "--age", "--by", "--subject", "--disc", "--found", "--code")
 
 
 def scratch_base() -> Path:
@@ -425,14 +425,13 @@ def _read_case(folder: Path, event: dict[str, Any]) -> CaseFolder:
 
 def measure_job(segmentation: Any, segment_id: str, by: str = "") -> Job[CaseFolder]:
     """Measure a mask of the scene in full: the AI's as corrected by a person (``by``), any other as a mask made
-    elsewhere. Marked discs go along, for the levels."""
+    elsewhere."""
     mask = mask_of_segment(segmentation, segment_id)
     image = volume_behind(segmentation, mask)
     images = {_MASK: mask} if image is None else {_MASK: mask, IMAGE: image}
     options = [] if image is None else ["--image", IMAGE]
     owner = volume_node_of(segmentation) or segmentation
-    for disc, place in marked_discs(owner).items():
-        options.append(f"--disc={DISCS[disc]}=" + ",".join(f"{mm:.3f}" for mm in place))
+    options += disc_arguments(owner)
     ai, result = _ai_mask(segmentation, segment_id), result_of(segmentation)
     if ai is None or result is None:
         name = case_name_of(slicer.mrmlScene, owner)
@@ -446,6 +445,16 @@ def measure_job(segmentation: Any, segment_id: str, by: str = "") -> Job[CaseFol
     )
 
 
+def disc_arguments(owner: Any) -> list[str]:
+    """The discs that a person marked, and beside them the others that were found and stand as they are; without a mark
+    none: a run finds them, and a correction takes those of its case."""
+    marked = marked_discs(owner)
+    found = found_discs(owner) if marked else {}
+    named = [("--disc", *one) for one in marked.items()]
+    named += [("--found", *one) for one in found.items() if one[0] not in marked]
+    return [f"{name}={DISCS[disc]}=" + ",".join(f"{mm:.3f}" for mm in place) for name, disc, place in named]
+
+
 def _ai_mask(segmentation: Any, segment_id: str) -> Volume | None:
     """What the AI drew, where this segment began as that and its report names a model; else None."""
     result, copy = result_of(segmentation), segmentation.GetNodeReference(AI_COPY)
@@ -455,10 +464,13 @@ def _ai_mask(segmentation: Any, segment_id: str) -> Volume | None:
     return mask_of_segment(copy, copy_id) if copy_id else None
 
 
-def store_job(case: Path, mask: Volume, image: Path | None, by: str, *, reopen: bool = False) -> Job[CaseFolder]:
+def store_job(
+    case: Path, mask: Volume, image: Path | None, by: str, *, reopen: bool = False, discs: Sequence[str] = ()
+) -> Job[CaseFolder]:
     """A corrected mask into the case's own folder; the result is the case as its folder has it then. ``by``: who
-    corrected; ``image``: for the pictures; ``reopen``: also where the case was accepted."""
-    arguments = ["correct", str(case), _MASK, "--by", by, *(["--reopen"] if reopen else [])]
+    corrected; ``image``: for the pictures; ``reopen``: also where the case was accepted; ``discs``: see
+    ``disc_arguments``."""
+    arguments = ["correct", str(case), _MASK, "--by", by, *(["--reopen"] if reopen else []), *discs]
     arguments += ["--image", str(image)] if image is not None else []
     return Job(PROGRAM, arguments, lambda _folder, _event: read_case_folder(case), images={_MASK: mask})
 

@@ -229,10 +229,11 @@ class LevelsSection(Section):
                 self._observed.append((node, tag))
 
     def _measure(self) -> tuple[LevelReport | None, str]:
-        """The levels, or why there are none ("": nothing is marked or found)."""
+        """The levels, or why there are none ("": nothing is marked or was looked for)."""
         live, result = self.current.live, self.current.result
         if live.mask is None or not (marked_discs(self.current.owner) or found_discs(self.current.owner)):
-            return None, ""
+            levels = None if live.case is None else live.case.levels
+            return None, "" if levels is None else levels.reason
         from SpinalCordSegLib.morphometry import measure  # scipy: not when the panel opens
         from SpinalCordSegLib.vertebral_levels import measure_levels
 

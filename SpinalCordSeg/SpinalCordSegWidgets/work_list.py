@@ -16,9 +16,9 @@ from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegLib.review import ACCEPTED, Review
 from SpinalCordSegNodes.case_data import CaseFolder, ImageFolder, OpenCase
 from SpinalCordSegNodes.editing import read_review, write_review
-from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
+from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment, volume_node_of
 from SpinalCordSegNodes.views import show_alone
-from SpinalCordSegWidgets.jobs import Job, store_job
+from SpinalCordSegWidgets.jobs import Job, disc_arguments, store_job
 from SpinalCordSegWidgets.section import (
     STATE_NAMES,
     Section,
@@ -188,7 +188,8 @@ class WorkListBar(Section):
         case.check_folder()
         mask = mask_of_segment(segmentation, segment_id)
         reopen = case.now()[1].state != ACCEPTED  # the user agreed, or nobody had accepted it
-        return store_job(case.folder, mask, case.image, self.panel.review.reviewer, reopen=reopen)
+        discs = disc_arguments(volume_node_of(segmentation) or segmentation)
+        return store_job(case.folder, mask, case.image, self.panel.review.reviewer, reopen=reopen, discs=discs)
 
     def note_measured(self, segmentation: Any, digest: str) -> None:
         """The folder has the corrected mask now; the review of the scene goes in, where it is further on."""

@@ -141,6 +141,29 @@ def test_marked_discs_survive_a_correction(tmp_path) -> None:
     assert read_mask(folder, "mask_given").ijk[:, :, 34].any()
 
 
+def test_found_discs_stay_unconfirmed_beside_a_mark(tmp_path) -> None:
+    mask = Volume.from_ijk(np.pad(np.ones((12, 9, 60), bool), ((2, 2), (2, 2), (0, 0))), np.diag([0.8, 0.8, 1.0, 1.0]))
+    write_volume(mask, tmp_path / "m.nii.gz")
+    main(["measure", str(tmp_path / "m.nii.gz"), "--output", str(tmp_path / "out"), "--around", "5"])
+    command = ["correct", str(tmp_path / "out" / "m"), str(tmp_path / "m.nii.gz"), "--disc", "C2/C3=44"]
+    main([*command, "--found", "C3/C4=26"])
+    case = Case.load(tmp_path / "out" / "m")
+    assert list(case.levels.discs_mm) == ["C2/C3", "C3/C4"]
+    assert case.discs_from == "found, not confirmed"
+    assert case.slices.pam50_slice[35] == pytest.approx(907.5 - 37 / 2)
+    main(command)
+    assert Case.load(tmp_path / "out" / "m").discs_from == "marked"
+
+
+def test_the_reason_without_levels_survives_a_correction(tmp_path) -> None:
+    mask = Volume.from_ijk(np.pad(np.ones((12, 9, 40), bool), ((2, 2), (2, 2), (0, 0))), np.diag([0.8, 0.8, 1.0, 1.0]))
+    write_volume(mask, tmp_path / "m.nii.gz")
+    main(["measure", str(tmp_path / "m.nii.gz"), "--output", str(tmp_path / "out"), "--around", "5"])
+    before = Case.load(tmp_path / "out" / "m").levels.reason
+    assert before
+    assert store_correction(tmp_path / "out" / "m", mask).levels.reason == before
+
+
 def test_a_correction_says_that_it_is_not_compared_with_healthy_adults(tmp_path) -> None:
     mask = Volume.from_ijk(np.pad(np.ones((12, 9, 40), bool), ((2, 2), (2, 2), (0, 0))), np.diag([0.8, 0.8, 1.0, 1.0]))
     write_volume(mask, tmp_path / "m.nii.gz")

@@ -17,6 +17,7 @@ from SpinalCordSegLib.vertebral_levels import (
     c2_percentile,
     find_levels,
     measure_levels,
+    pam50_slices,
     parse_disc,
 )
 from SpinalCordSegLib.volume import Volume
@@ -108,6 +109,22 @@ def test_the_templates_lengths_are_those_of_the_template(shared_data):
     labels = read_labels(shared_data / "atlas" / "PAM50_levels.nii.gz")
     counts = {n: int((labels.ijk == n).any(axis=(0, 1)).sum()) for n in range(1, 9)}
     assert [0.5 * counts[n] for n in range(1, 9)] == list(TEMPLATE_LENGTH_MM.values())
+    tops = {n: np.flatnonzero((labels.voxels == n).any(axis=(1, 2))).max() + 0.5 for n in range(3, 9)}
+    at = np.arange(-3.0, -9.0, -1.0)
+    assert pam50_slices(dict(zip(tops, at.tolist(), strict=True)), at).tolist() == list(tops.values())
+
+
+def test_slices_of_pam50_are_linear_between_discs_and_end_one_vertebra_further():
+    """Discs C2/C3 (907.5) and C4/C5 (833.5) of a neck of 0.9 times the template's size."""
+    top, scale = 100.0, 0.9
+    discs_mm = {3: top, 5: top - scale * 37}
+    arc_mm = top - scale * np.array([30.0, 37.0, 18.5, 0.0, -15.0, -16.0, 53.0, 54.0])
+    assert pam50_slices(discs_mm, arc_mm) == pytest.approx(
+        [847.5, 833.5, 870.5, 907.5, 937.5, np.nan, 801.5, np.nan], nan_ok=True
+    )
+    discs_mm[4] = top - 10.0  # C3 is short, C4 long: 870.5 at the disc
+    assert pam50_slices(discs_mm, np.array([top - 5.0, top - 10.0])) == pytest.approx([889.0, 870.5])
+    assert np.isnan(pam50_slices({3: 100.0}, arc_mm)).all()
 
 
 def _rod(orientation_flip=False):

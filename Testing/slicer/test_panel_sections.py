@@ -22,6 +22,7 @@ from SpinalCordSegNodes.results import LEVELS, add_measures, follow_up_of, lates
 from SpinalCordSegNodes.segmentations import add_segmentation, cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.views import disc_node, found_discs, found_node, is_placing, marked_discs
 from SpinalCordSegNodes.volumes import node_from_volume
+from SpinalCordSegWidgets.jobs import disc_arguments
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -72,6 +73,7 @@ def test_found_discs_can_be_dragged_and_become_marks(panel, scene):
     wait_until(lambda: 3 in marked_discs(volume))
     assert found_discs(volume).keys() == {4} and section.options().automatic
     assert ui.upperLabel.text == "marked" and marked_discs(volume)[3][2] == pytest.approx(DISC_RAS[2] - 6)
+    assert [text.partition(",")[0][:13] for text in disc_arguments(volume)] == ["--disc=C2/C3=", "--found=C3/C4"]
     measured(None)
     assert found_node(volume) is None and not section.options().automatic
 
