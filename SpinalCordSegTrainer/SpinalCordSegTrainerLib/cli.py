@@ -234,6 +234,16 @@ def configuration(arguments: argparse.Namespace, reporter: Reporter) -> Training
 
     chosen, data, own_cache = base_configuration(arguments), arguments.data, arguments.output / "cache"
     if arguments.resume and arguments.config is None:
+        start, split, policies = arguments.start, arguments.split, {source.policy for source in chosen.sources}
+        other = {
+            "--from": start is not None and str(find_model(start)) != chosen.from_model,
+            "--split": split is not None and read_split(split).validation != chosen.validation.subjects,
+            "--augment": arguments.augment and "standard" not in policies,
+            "--old": bool(arguments.old) and not chosen.old_caches,
+        }
+        if any(other.values()):
+            begun = ", ".join(name for name, changed in other.items() if changed)
+            raise ConfigurationError(f"{begun}: a run goes on as it was begun; leave it out, or begin a new run")
         if data is not None and is_slice_cache(own_cache):
             ensure_cache(matched_files(arguments), own_cache, chosen, arguments.only_labelled, reporter)
         return chosen
@@ -341,11 +351,6 @@ def patients_text(count: int) -> str:
 
 def _train(arguments: argparse.Namespace, reporter: Reporter) -> int:
     arguments.resume &= arguments.folds is None  # a fold that was begun goes on anyway
-    if arguments.resume and arguments.config is None:
-        given = {"--split": arguments.split, "--augment": arguments.augment, "--from": arguments.start}
-        begun = ", ".join(name for name, value in (given | {"--old": arguments.old}).items() if value)
-        if begun:
-            raise ConfigurationError(f"{begun}: a run goes on as it was begun; leave it out, or begin a new run")
     base_configuration(arguments)  # a wrong setting is refused before torch is loaded, which takes long
     if arguments.folds is not None:
         return _train_folds(arguments, reporter)

@@ -129,7 +129,7 @@ def test_simulated_people_are_nobody_elses_namesakes(cache_of: MakeCache, tmp_pa
 
 def test_a_patient_held_out_in_another_cache_is_refused(cache_of: MakeCache) -> None:
     config = _config(cache_of("one", ["P1", "P2"]), held_out=[cache_of("other", ["P2"])])
-    with pytest.raises(TrainingDataError, match="other: 1 of the subjects held out there are also trained on"):
+    with pytest.raises(TrainingDataError, match="other: 1 of the patients held out there are also trained on"):
         open_sources(config)
 
 
@@ -151,7 +151,7 @@ def test_a_run_goes_on_with_the_split_it_began_with(cache_of: MakeCache, tmp_pat
     assert "Trained on real slices of few people (2)" in str(card.provenance["limits"])
     before[1] = {"cache": "other", "training": ["P3"], "validation": ["P2"]}
     path.write_text(json.dumps(before), encoding="utf-8")
-    with pytest.raises(TrainingDataError, match="other: 1 of the subjects held out there are also trained on"):
+    with pytest.raises(TrainingDataError, match="other: 1 of the patients held out there are also trained on"):
         Training(replace(config, epochs=3), tmp_path / "run", resume=True)
     with pytest.raises(ConfigurationError, match="begun with 2 slice caches, not 1"):
         Training(replace(config, sources=config.sources[:1]), tmp_path / "run", resume=True)
