@@ -2,13 +2,14 @@
 
 The image is straightened along the cord into a mid-sagittal ribbon. A small network gives a heatmap along the cord for
 each disc, and "not in the image"; one ordered model of all discs, with the template's distances, weighs them together.
-An answer is given only where that leaves hardly another place, and the ribbon shifted to front or back gives the same.
+An answer is given only where that leaves hardly another place, the ribbon shifted to front or back gives the same, and
+upside down or front to back it does not show C2/C3 more clearly.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -207,21 +208,29 @@ class DiscFinder:
 
     def find(self, ribbon: Ribbon) -> FoundDiscs:
         """The discs, or the reason why C2/C3 is not given."""
+        found, sure = self._seen(ribbon)
+        if found.discs_mm and any(self._seen(other)[1] > sure for other in turned(ribbon)):
+            text = "the image looks as if it were stored upside down or front to back, so C2/C3 is not given"
+            return FoundDiscs(reason=text, ribbon=ribbon)
+        return found
+
+    def _seen(self, ribbon: Ribbon) -> tuple[FoundDiscs, float]:
+        """The discs of a ribbon taken as upright, and the network's share of C2/C3 in it; 0 where it is not given."""
         first = max(0, len(ribbon.image) - round(_TALLEST_MM / STEP_MM))
         image = ribbon.image[first:]
         seen = np.flatnonzero(np.isfinite(image[:, SPINE]).mean(axis=1) > 0.5)
         if not len(seen):
-            return FoundDiscs(reason="the spine before the cord is not in the image", ribbon=ribbon)
+            return FoundDiscs(reason="the spine before the cord is not in the image", ribbon=ribbon), 0.0
         shares = self._shares(image)
         posterior = disc_posteriors(np.log(shares.mean(axis=0)))
         at, sure = _peak(posterior[0])
         votes = [_peak(disc_posteriors(np.log(one))[0])[0] for one in shares]
         agreeing = sum(abs(vote - at) * STEP_MM <= _AGREE_MM for vote in votes)
         if sure < _SURE or agreeing < _VOTES or at - seen[0] < _BELOW_MM / STEP_MM:
-            return FoundDiscs(reason="the disc C2/C3 was not found in the image", ribbon=ribbon)
+            return FoundDiscs(reason="the disc C2/C3 was not found in the image", ribbon=ribbon), 0.0
         if seen[-1] - at < _COLUMN_MM / STEP_MM:
             text = f"less than {_COLUMN_MM:g} mm of the spine are in the image above what looks like the disc C2/C3"
-            return FoundDiscs(reason=text, ribbon=ribbon)
+            return FoundDiscs(reason=text, ribbon=ribbon), 0.0
         start = float(ribbon.arc_mm[first])
         discs_mm = {C2_C3: start + STEP_MM * at}
         for i, name in enumerate(("C3", "C4", "C5", "C6", "C7"), start=1):
@@ -230,7 +239,15 @@ class DiscFinder:
             if sure < _SURE or below < seen[0] or not _GAPS[0] <= gap <= _GAPS[1]:
                 break  # from here on a disc may have been passed over
             at, discs_mm[C2_C3 + i] = below, start + STEP_MM * below
-        return FoundDiscs(discs_mm, "", ribbon)
+        return FoundDiscs(discs_mm, "", ribbon), 1 - float(shares[:, 0, -1].mean())
+
+
+def turned(ribbon: Ribbon) -> tuple[Ribbon, Ribbon]:
+    """The same upside down, and front to back about the cord."""
+    mirrored = np.full_like(ribbon.image, np.nan)
+    behind = 2 * int(np.flatnonzero(ANTERIOR_MM == 0)[0]) + 1  # columns as far to the front as those to the back
+    mirrored[:, :behind] = ribbon.image[:, behind - 1 :: -1]
+    return replace(ribbon, image=np.ascontiguousarray(ribbon.image[::-1])), replace(ribbon, image=mirrored)
 
 
 def _peak(posterior: NDArray[np.float64]) -> tuple[float, float]:

@@ -109,6 +109,16 @@ class TestShippedFinder:
         assert not found.discs_mm
         assert found.reason
 
+    @pytest.mark.parametrize("axis", [1, 2])
+    def test_image_stored_front_to_back_or_upside_down_is_left_open(
+        self, neck: tuple[Volume, Volume], axis: int
+    ) -> None:
+        upright = [one.reoriented("RAS") for one in neck]
+        image, mask = (one.with_ijk(np.flip(one.ijk, axis)) for one in upright)
+        found = find_discs(image, centreline(mask))
+        assert not found.discs_mm
+        assert found.reason
+
     def test_short_cord_is_left_open(self, neck: tuple[Volume, Volume]) -> None:
         image, mask = neck
         few = mask.with_voxels(mask.voxels * (np.arange(len(mask.voxels)) < 8)[:, None, None])

@@ -13,7 +13,7 @@ from scipy.stats import variation
 
 from Recipes.levels import FOLDS, VOLUMES, MarkedVolume, RealRibbon, fold_path, read_marks, read_volume, real_ribbons
 from Recipes.simulation.ribbons import N_ROWS, SpineMaps, read_spine, simulated_ribbon
-from SpinalCordSegLib.disc_finder import SPINE, DiscFinder, FoundDiscs, Ribbon, find_discs
+from SpinalCordSegLib.disc_finder import SPINE, DiscFinder, FoundDiscs, Ribbon, find_discs, turned
 from SpinalCordSegLib.image_io import read_labels
 from SpinalCordSegLib.morphometry import centreline, measure
 from SpinalCordSegLib.postprocessing import clean
@@ -176,6 +176,8 @@ def judge_finder(data: Path, output: Path, path: Path, count: int = 500) -> str:
         wrong = [f"{volume.name} {gap} mm" for volume, gap, answered in cases if answered]
         share = f"{len(wrong)} of {len(cases)} answered"
         lines.append(f"\nimage 5 to 30 mm {name} C2/C3: {share}" + (f" ({', '.join(wrong)})" if wrong else ""))
+    found = [bool(finder_of(one.volume.person).find(other).discs_mm) for one in ribbons for other in turned(one.ribbon)]
+    lines.append(f"\nupside down, or front to back: {sum(found)} of {len(found)} answered")
     wrong = [one.volume.name for one in answers if one.volume.role == "nothing" and one.answered]
     lines.append(f"\nvolumes without C2/C3: {len(wrong)} answered {', '.join(wrong)}")
     true, given = judge_simulated(read_spine(data), whole, count, _JUDGED_SEED).T
