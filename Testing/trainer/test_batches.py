@@ -157,7 +157,7 @@ def test_a_run_goes_on_with_the_split_it_began_with(cache_of: MakeCache, tmp_pat
         Training(replace(config, sources=config.sources[:1]), tmp_path / "run", resume=True)
     before[1] = {"cache": "other", "training": ["P3"], "validation": []}
     path.write_text(json.dumps(before), encoding="utf-8")
-    with pytest.raises(TrainingDataError, match="other: holds other subjects than when the run began"):
+    with pytest.raises(TrainingDataError, match="other: holds other patients than when the run began"):
         Training(config, tmp_path / "run", resume=True)
 
 
