@@ -128,6 +128,7 @@ WANTED: dict[str, str] = {
     "*report.json/slices_computed_around_the_cord_only": "gone",
     "*history.csv*": "a case that is accepted at once is not opened before",
     "*csa_95_mm2*": "new",
+    "*/pam50_slice": "new",
     "*/contrast": "new",
     "*model/sha256": "of the weights, not of the file",
 }
