@@ -202,8 +202,13 @@ def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
         raise InputFileError(f"{path.name}, line {reader.line_num}: {error}; save the table as CSV UTF-8") from error
 
 
+_DISARMED = ("'=", "'+", "'-", "'@")
+
+
 def _cells(row: dict[str, str | None]) -> dict[str, str]:
-    return {name.strip().lower(): (value or "").strip() for name, value in row.items() if isinstance(name, str)}
+    """Without the apostrophe that our own tables put before what a spreadsheet would run."""
+    cells = {name.strip().lower(): (value or "").strip() for name, value in row.items() if isinstance(name, str)}
+    return {name: value[1:] if value.startswith(_DISARMED) else value for name, value in cells.items()}
 
 
 # Keep libraries from writing to stderr: a user gets one line, ours.

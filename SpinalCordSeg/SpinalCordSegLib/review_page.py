@@ -222,7 +222,9 @@ def _take(item: WorkItem, row: Mapping[str, str], who: str) -> bool:
                 f"{item.case} is {review_text(there)} by now, and stays so; to change it: review {item.folder} --reopen"
                 " --by NAME"
             )
-        review = there if there.state == state else decided(opened(there, who), state, who, case.mask_sha256)
+        if there.state == state:  # a note alone: whose decision it is, and since when, stays
+            return with_note(there, note)
+        review = decided(opened(there, who), state, who, case.mask_sha256)
         when = _later(row.get("when", ""), max(there.when, case.created)) or review.when
         return with_note(replace(review, when=when), note)
 

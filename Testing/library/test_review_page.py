@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -99,7 +100,7 @@ def _table(path, *rows):
     return path
 
 
-def test_what_somebody_decided_meanwhile_stays_and_is_named(cases, tmp_path):
+def test_what_somebody_decided_meanwhile_stays_and_is_named(cases, tmp_path, monkeypatch):
     results = cases(4)
     sha256 = Case.load(results / "c01").mask_sha256
     update_review(results / "c02", lambda one: decided(one, "rejected", "B", sha256), decides_on=sha256)
@@ -120,6 +121,13 @@ def test_what_somebody_decided_meanwhile_stays_and_is_named(cases, tmp_path):
     assert take_decisions(work, _table(table, "case;state", "C02;x", "c02;accepted"), "A")[1]
     done, refused = take_decisions(work, _table(table, "case;state;state_before", "c02;accepted;rejected"), "A")
     assert done and not refused and Case.load(results / "c02").review.who == "A"
+    # a note of somebody else, with the apostrophe of a disarmed formula, is no second decision of A
+    before, head = Case.load(results / "c02"), "case,state,reviewer,when,note,state_before"
+    monkeypatch.setattr("SpinalCordSegLib.review_page._later", lambda when, than: when)
+    note = "c02,accepted,C,2999-01-01T00:00:00+00:00,'- blurry,accepted"
+    assert take_decisions(read_work_list(results), _table(table, head, note))[0]
+    after = Case.load(results / "c02")
+    assert after.history == before.history and after.review == replace(before.review, note="- blurry")
 
 
 @pytest.mark.parametrize("text", ["", "name,state\na,accepted\n", "case,state\n"])
