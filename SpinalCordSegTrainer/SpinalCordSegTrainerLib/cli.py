@@ -393,9 +393,14 @@ _FEW_CASES = 50
 
 def _is_for_corrections(arguments: argparse.Namespace, reporter: Reporter) -> bool:
     """By what was asked for, else by the number of cases; what was chosen, and why, is reported."""
+    asked = (arguments.settings, arguments.config, arguments.split, arguments.resume, arguments.augment, arguments.old)
+    if arguments.recipe == "corrections" and any(asked):
+        raise ConfigurationError(
+            "--recipe corrections has settings of its own and holds out whom it needs to: leave out --set, --epochs,"
+            " --batch-size, --lr, --config, --split, --resume, --augment and --old, or give --recipe paper"
+        )
     if arguments.recipe is not None:
         return bool(arguments.recipe == "corrections")
-    asked = (arguments.settings, arguments.config, arguments.split, arguments.resume, arguments.augment, arguments.old)
     if arguments.data is None or any(asked) or is_slice_cache(arguments.data) or "WORLD_SIZE" in os.environ:
         return False
     count = len(matched_files(arguments).cases)

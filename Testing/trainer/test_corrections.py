@@ -62,6 +62,16 @@ def test_other_cases_are_trained_as_published(small: Path, capsys: pytest.Captur
     assert (small / "run" / "last.safetensors").exists() and "corrected" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("other", [["--epochs", "3"], ["--split", "held_out.json"], ["--resume"], ["--augment"]])
+def test_corrections_refuse_what_they_would_not_heed(small: Path, capsys, other: list[str]) -> None:
+    """Whom --split holds out, say, would be learnt from."""
+    words = ["train", str(small / "data"), "--recipe", "corrections", "--from", str(small / "m.safetensors")]
+    (small / "run").mkdir()
+    (small / "run" / "config.json").write_text("{}", encoding="utf-8")  # for --resume
+    assert main([*words, "--output", str(small / "run"), *other]) == 2
+    assert "--recipe corrections has settings of its own" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("new", "old", "offered", "text"),
     [
