@@ -65,14 +65,21 @@ def _with_rows(options: LevelOptions, rows: Sequence[tuple[int, Mapping[str, str
     for line, row in rows:
         try:
             marks += _marks(row, table.parent)
-            age = float(row["age"].replace(",", ".")) if row.get("age") else options.age_years
+            age = _age(row["age"]) if row.get("age") else options.age_years
             sex = _SEXES.get(row.get("sex", "").lower(), row.get("sex", "").lower()) or options.sex
             if (options.age_years, options.sex) not in ((None, None), (age, sex)):
                 raise ConfigurationError("another age or sex than in a row above for the same input")
             options = replace(options, age_years=age, sex=sex)
-        except (ValueError, ConfigurationError) as error:
+        except ConfigurationError as error:
             raise ConfigurationError(f"{table.name}, line {line}: {error}") from error
     return replace(options, discs=tuple(marks))
+
+
+def _age(text: str) -> float:
+    try:
+        return float(text.replace(",", "."))
+    except ValueError as error:
+        raise ConfigurationError(f'"{text}" is not an age in years: give a number') from error
 
 
 def _marks(row: Mapping[str, str], folder: Path) -> list[DiscMark]:
@@ -82,6 +89,8 @@ def _marks(row: Mapping[str, str], folder: Path) -> list[DiscMark]:
         places[name] = ",".join(point)
     elif name and row.get("slice"):
         places[name] = row["slice"]
+    elif any(point):
+        raise ConfigurationError("a disc has a name (disc) and all of R_mm, A_mm and S_mm")
     elif name:  # as in the manifest of follow-up
         places["C2/C3"] = name
     marks = [parse_disc(f"{disc}={place}") for disc, place in places.items()]
