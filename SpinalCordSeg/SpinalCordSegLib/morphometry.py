@@ -18,7 +18,6 @@ from scipy.spatial import ConvexHull
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.postprocessing import CordMask, clean
 from SpinalCordSegLib.slice_table import SliceTable, columns
-from SpinalCordSegLib.uncertainty import mean_band_mm2
 from SpinalCordSegLib.volume import Volume
 
 
@@ -181,6 +180,20 @@ def mean_csa(slices: SliceTable, inside_mm: NDArray[np.float64]) -> tuple[float,
     mean = float(np.average(areas, weights=lengths)) if n else nan
     sd = sqrt(float(np.average((areas - mean) ** 2, weights=lengths)) * n / (n - 1)) if n > 1 else nan
     return mean, sd, n
+
+
+_COMMON = 0.5  # share of a slice's variance that all slices of an image have in common (docs/history.md)
+
+
+def mean_band_mm2(bands_mm2: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    """Of the mean of several slices: half of what their bands say is common to all of an image, the rest averages
+    out. NaN where one of those that count (``weights`` over 0) has no band, or none counts."""
+    used = weights > 0
+    if not used.any() or np.isnan(bands_mm2[used]).any():
+        return float("nan")
+    share = weights[used] / weights[used].sum()
+    variance = float(share @ np.square(bands_mm2[used]))
+    return float(np.sqrt(variance * (_COMMON + (1 - _COMMON) * float(np.sum(np.square(share))))))
 
 
 def _mean_diameter(slices: SliceTable, diameter_mm: NDArray[np.float64], inside_mm: NDArray[np.float64]) -> float:

@@ -393,14 +393,14 @@ def montage_png(case: Case) -> bytes | None:
     made = f"{model} · SpinalCordSeg {case.software_version} · research use, not for diagnosis"
     canvas.write(_MARGIN, _MARGIN + 58, found, 18, QUIET)
     canvas.write(_MARGIN, _MARGIN + 84, made, 18, QUIET)
-    left = _MARGIN
+    left, indent = _MARGIN, 48 if (table.level != "").any() else 6  # beside the names of levels
     names = (("sagittal, along the cord", "A", "P"), ("coronal, along the cord", "R", "L"))
     for view, (name, near, far) in zip(planes, names, strict=True):
         height, width = view.grey.shape
         canvas.write(left, top - 12, name, 17, QUIET)
         canvas.paste(view.rgb(2), left, top)
         if height > 60:
-            canvas.write(left + 6, top + 22, near, 18, ON_IMAGE)
+            canvas.write(left + indent, top + 22, near, 18, ON_IMAGE)
             canvas.write(left + width - 6, top + 22, far, 18, ON_IMAGE, "right")
         if height > 40 and width > 22 * scale:
             canvas.scale_bar(left + 8, top + height - 10, 20, scale, labelled=height > 60)

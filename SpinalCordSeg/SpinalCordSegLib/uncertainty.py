@@ -1,4 +1,4 @@
-"""How far the area of a slice, and a mean area, may be off: from what the image shows of the edge, and the network.
+"""How far the area of a slice may be off: from what the image shows of the edge, and the network.
 
 Half widths of 95 % bands, fitted on simulated people whose areas are known (docs/history.md). They hold for what the
 network drew; how much people differ in where they draw the edge is not in them.
@@ -16,7 +16,6 @@ from SpinalCordSegLib.postprocessing import CordMask, around, log_odds
 from SpinalCordSegLib.volume import Volume
 
 _OF_RAMP, _OF_NOISE = 0.94, 0.30
-_COMMON = 0.5  # share of a slice's variance that all slices of an image have in common
 _RING_MM = (0.8, 2.6)  # inside and outside of the outline
 _RAMP_MM = 2.0  # beyond the outline nothing belongs to its ramp
 _MOST_NOISE = 3.0  # over the contrast
@@ -59,14 +58,3 @@ def _pairs(values: NDArray, axis: int) -> tuple[NDArray, NDArray]:
     """Neighbours along an axis."""
     n = values.shape[axis]
     return np.take(values, range(n - 1), axis), np.take(values, range(1, n), axis)
-
-
-def mean_band_mm2(bands_mm2: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
-    """Of the mean of several slices: half of what their bands say is common to all of an image, the rest averages
-    out. NaN where one of those that count (``weights`` over 0) has no band, or none counts."""
-    used = weights > 0
-    if not used.any() or np.isnan(bands_mm2[used]).any():
-        return float("nan")
-    share = weights[used] / weights[used].sum()
-    variance = float(share @ np.square(bands_mm2[used]))
-    return float(np.sqrt(variance * (_COMMON + (1 - _COMMON) * float(np.sum(np.square(share))))))

@@ -24,9 +24,8 @@ from numpy.typing import NDArray
 
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
-from SpinalCordSegLib.morphometry import COMPLETE, Centreline, CordMeasures, centreline, mean_csa
+from SpinalCordSegLib.morphometry import COMPLETE, Centreline, CordMeasures, centreline, mean_band_mm2, mean_csa
 from SpinalCordSegLib.slice_table import SliceTable
-from SpinalCordSegLib.uncertainty import mean_band_mm2
 from SpinalCordSegLib.volume import Volume
 
 C2_C3 = 3

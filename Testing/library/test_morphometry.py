@@ -17,6 +17,7 @@ from SpinalCordSegLib.morphometry import (
     centreline,
     fit_local_lines,
     fit_spline,
+    mean_band_mm2,
     mean_csa,
     measure,
     measure_shape,
@@ -24,7 +25,7 @@ from SpinalCordSegLib.morphometry import (
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.postprocessing import clean
 from SpinalCordSegLib.slice_table import SliceTable, columns
-from SpinalCordSegLib.uncertainty import area_band_mm2, mean_band_mm2
+from SpinalCordSegLib.uncertainty import area_band_mm2
 from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions, measure_levels
 from SpinalCordSegLib.volume import Volume
 
