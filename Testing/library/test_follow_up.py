@@ -141,7 +141,9 @@ def test_dates_are_left_out_unless_asked_for(results, tmp_path):
     assert all(date in _page(tmp_path / "with") for date in DATES[:2])
 
 
-def test_a_loss_no_disease_makes_has_no_verdict(results, tmp_path, capsys):
+def test_a_loss_no_disease_makes_has_no_verdict(results, tmp_path, capsys, monkeypatch):
+    pairs = (PairChange(1, 2, -12.0, 0.2, 0.0, "", None),)
+    monkeypatch.setattr(follow_up_report, "compare_images", lambda visits, read_volume: pairs)
     folders = [str(results / f"visit{n}") for n in (0, 3)]
     command = ["follow-up", *folders, "--date", "2023-01-01", "--date", "2024-01-01", "--output", str(tmp_path)]
     assert main(command) == 0
@@ -150,7 +152,8 @@ def test_a_loss_no_disease_makes_has_no_verdict(results, tmp_path, capsys):
     assert {content["visits"][1]["change"]["verdict"], content["runs"][0]["rate"]["verdict"]} == {WITHHELD}
     assert "a loss of 12 %/year is implausible" in content["doubts"][0]
     page, out = _page(tmp_path), capsys.readouterr().out
-    assert page.index(content["doubts"][0]) < page.index("%/year</b>") and page.count(WITHHELD) == 2
+    assert page.index(content["doubts"][0]) < page.index("%/year</b>") and page.count(WITHHELD) == 3
+    assert "(1.96 SE, in doubt)" in page and "(1.96 SE, in doubt)" in out
     assert f"IN DOUBT: {content['doubts'][0]}" in out and WITHHELD in out
     assert {row["doubts"] for row in _rows(tmp_path / "follow_up.csv")} == {"; ".join(content["doubts"])}
     assert main([*command[:4], command[6], command[5], command[4], *command[7:]]) == 0

@@ -33,6 +33,7 @@ from SpinalCordSegLib.identity import check_code
 from SpinalCordSegLib.image_io import read_image
 from SpinalCordSegLib.longitudinal.change import (
     HEALTHY_SOURCE,
+    WITHHELD,
     Z95,
     FollowUp,
     FollowUpOptions,
@@ -128,10 +129,10 @@ def write_follow_up(result: FollowUp, folder: Path, reporter: Reporter) -> list[
     for run in result.runs:
         reporter.text(f"{result.person}: {run_sentence(run)}")
         if run.direct is not None:
-            reporter.text(f"{result.person}: yearly rate from the images, {', '.join(_direct_texts(run))}")
+            reporter.text(f"{result.person}: yearly rate from the images, {', '.join(_direct_texts(run, result))}")
     for visit in result.visits:
         if visit.direct is not None:
-            text = f"change of visit {visit.visit} from the images: {_direct_text(visit.direct)}"
+            text = f"change of visit {visit.visit} from the images: {_direct_text(visit.direct, result)}"
             reporter.text(f"{result.person}: {text}{_sharpness_text(visit)}")
     reporter.text(f"{result.person} → {folder / 'follow_up.html'}")
     return rows
@@ -246,22 +247,27 @@ def _rate_texts(run: Run) -> tuple[str, str, str]:
     return which, f"{_signed(rate.percent_per_year)} %/year", "; ".join([*run.beside, interval])
 
 
-def _direct_texts(run: Run) -> tuple[str, str, str]:
+def _direct_texts(run: Run, result: FollowUp) -> tuple[str, str, str]:
     """Of which visits, the yearly rate that their images show, and its interval."""
     found, which = run.direct, f"visits {run.first} to {run.last}"
     if found is None:
         return which, "none", "no images that can be compared"
     pairs = "1 pair" if found.n_pairs == 1 else f"{found.n_pairs} pairs"
     interval = f"95 % CI {_signed(found.low)} to {_signed(found.high)} ({pairs} of images)"
-    return which, f"{_signed(found.percent_per_year)} %/year", "; ".join([*run.beside, interval])
+    return (
+        which,
+        f"{_signed(found.percent_per_year)} %/year",
+        "; ".join([*run.beside, interval, *([WITHHELD] if result.doubts else [])]),
+    )
 
 
-def _direct_text(pair: PairChange | None) -> str:
+def _direct_text(pair: PairChange | None, result: FollowUp) -> str:
     if pair is None:
         return "–"
     if pair.percent is None or pair.se_percent is None:
         return f"none ({pair.refused})"
-    return f"{_signed(pair.percent)} % ± {Z95 * pair.se_percent:.1f} % (1.96 SE)"
+    doubt = ", in doubt" if result.doubts else ""
+    return f"{_signed(pair.percent)} % ± {Z95 * pair.se_percent:.1f} % (1.96 SE{doubt})"
 
 
 def _sharpness_text(visit: VisitOutcome) -> str:
@@ -421,7 +427,7 @@ def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
     boxes = [(f"Yearly rate, {which}", value, remark) for which, value, remark in map(_rate_texts, result.runs)]
     boxes += [
         (f"Yearly rate from the images, {which}", value, remark)
-        for which, value, remark in (_direct_texts(run) for run in result.runs if run.direct is not None)
+        for which, value, remark in (_direct_texts(run, result) for run in result.runs if run.direct is not None)
     ]
     extent = f"{_signed(shared.low_mm)} to {_signed(shared.high_mm)} mm from {result.alignment.zero}, in all visits"
     boxes.append(("Common extent", f"{shared.length_mm:.1f} mm", extent))
@@ -503,7 +509,7 @@ def _visit_table(result: FollowUp, after_break: set[int]) -> Section:
         else:
             cells += [_signed(one.change.percent), f"{one.change.mdc95_percent:.1f}"]
             cells.append(f"{one.change.verdict} ({one.change.cov_setting}){_sharpness_text(one)}")
-        rows.append([*cells, _direct_text(one.direct)] if result.pairs else cells)
+        rows.append([*cells, _direct_text(one.direct, result)] if result.pairs else cells)
     note = (
         "Area, volume and length are those of the common extent, which is the same in all visits. The volume of the"
         " whole cord depends on coverage and is not compared."
