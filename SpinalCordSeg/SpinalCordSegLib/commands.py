@@ -59,7 +59,7 @@ from SpinalCordSegLib.pipeline import (
     segment_image,
 )
 from SpinalCordSegLib.postprocessing import SMOOTH_Z_MM, check_threshold
-from SpinalCordSegLib.review import ACCEPTED, CORRECTED, Review, decided, opened, review_text, with_seen
+from SpinalCordSegLib.review import ACCEPTED, AI, CORRECTED, Review, decided, opened, review_text, with_seen
 from SpinalCordSegLib.review_page import PAGE, take_decisions, write_review_page
 from SpinalCordSegLib.slice_table import counted
 from SpinalCordSegLib.tables import write_tables, write_workbook
@@ -447,7 +447,7 @@ def _report_work(work: WorkList, item: WorkItem | None, table: Path | None, repo
         reporter.text(f"{one.case}: {one.problem or review_text(one.review) + left + other + note}")
         for remark in work.remarks(one):
             reporter.attention(remark)
-    counts = ", ".join(f"{n} {state}" for state, n in work.counts.items() if n)
+    counts = ", ".join(f"{n} {'not reviewed' if state == AI else state}" for state, n in work.counts.items() if n)
     reporter.text(f"{counted(len(work.items), 'case')}: {counts}" + (f" → {table}" if table else ""))
     if item is None:
         reporter.text("nothing is left to review")
