@@ -1,7 +1,8 @@
 """Discs read from other programs' files: label maps of discs, of levels along the cord or of vertebrae, and markups.
 
 The same numbers mean different things in different programs, so a map is recognised by what it holds: points, bodies,
-and in which order their numbers run along the spine. What cannot be told is asked, and what is impossible is refused.
+and in which order their numbers run along the spine. An ambiguous file is refused with the two ways to name it, and an
+implausible one with what does not fit.
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ def _gap(length_mm: float) -> NDArray[np.float64]:
 _SURE = 0.5  # of the probability, within 5 mm of its peak
 _AGREE_MM, _VOTES = 5.0, 2  # C2/C3 of the ribbon shifted to front and back and as it is: how many agree
 _COLUMN_MM = 20.0  # of the spine that must be seen above C2/C3
-_BELOW_MM = 5.0  # likewise below: at the image's end a disc cannot be told from the dens's
+_BELOW_MM = 5.0  # likewise below: at the image's end a disc looks like the one of the dens
 _SHIFT = 3  # columns
 _GAPS = 0.65, 1.4  # between neighbouring discs, against the template
 SPINE = (ANTERIOR_MM > 8) & (ANTERIOR_MM < 24)  # columns before the cord
