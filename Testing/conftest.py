@@ -64,8 +64,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The weights file of an untrained RA-U-Net of width 1 on slices of 64²: it finds anything, but by the real way."""
     import torch
 
-    from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
-    from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+    from SpinalCordSegLib.model.checkpoint import Checkpoint, NetworkConfig, save_checkpoint
+    from SpinalCordSegLib.model.networks import build_network
     from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 
     torch.manual_seed(4)  # one that happens to find something

@@ -80,8 +80,8 @@ def predict(
             notes.append(f"the GPU was left aside because PyTorch cannot be loaded ({error})")
         else:
             chosen, notes = choose_device(device)
-            if chosen.type != "cpu":
-                found = predict_with_torch(work, chosen, notes)
+            if chosen.type != "cpu" and (names := predict_with_torch(work, chosen, notes)):
+                found = Prediction(work.probability, *names)
     found = found or _predict_on_cpu(work, track_cord)
     seconds = time.perf_counter() - started
     _log.info("%d slices in %.1f s on %s, %s", work.count, seconds, found.device, found.engine)

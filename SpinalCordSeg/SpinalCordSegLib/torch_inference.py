@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 import torch
 
 from SpinalCordSegLib.errors import DeviceError
-from SpinalCordSegLib.inference import Prediction, Work
 from SpinalCordSegLib.model.checkpoint import checkpoint_network
 from SpinalCordSegLib.model.preprocessing import restore
+
+if TYPE_CHECKING:
+    from SpinalCordSegLib.inference import Work
 
 _BATCH = 16  # slices; some 650 small kernels a forward: fewer slices leave a GPU waiting for launches
 
 _log = logging.getLogger(__name__)
 
 
-def predict_with_torch(work: Work, device: torch.device, notes: list[str]) -> Prediction | None:
+def predict_with_torch(work: Work, device: torch.device, notes: list[str]) -> tuple[str, str] | None:
     """One batch after the other: preparing, network and restoring all on the device. See ``inference.predict``.
 
-    None, with a note, when memory ran out. Raises DeviceError when the device failed otherwise.
+    Gives the names of device and engine; None, with a note, when memory ran out. Raises DeviceError when the device
+    failed otherwise.
     """
     network = checkpoint_network(work.checkpoint).eval()
     # cuDNN rounds convolutions to TF32 by default: the mask would depend on the card.
@@ -41,7 +45,7 @@ def predict_with_torch(work: Work, device: torch.device, notes: list[str]) -> Pr
         notes.append(f"memory of {device_name(device)} ran out: the CPU took over")
         _log.warning(notes[-1])
         return None
-    return Prediction(work.probability, device_name(device), f"torch {torch.__version__}")
+    return device_name(device), f"torch {torch.__version__}"
 
 
 # torch has a class for CUDA only; MPS and cuBLAS have it in their messages

@@ -15,7 +15,7 @@ from SpinalCordSegLib.errors import InputFileError, OutputError, SpinalCordSegEr
 from SpinalCordSegLib.review import Review
 from SpinalCordSegLib.volume import Volume, place_on
 from SpinalCordSegNodes.editing import read_review, write_review
-from SpinalCordSegNodes.results import add_result
+from SpinalCordSegNodes.results import add_result, read_case_folder
 from SpinalCordSegNodes.segmentations import MASK_ONLY, cord_segment_id, cropped_mask
 from SpinalCordSegNodes.volumes import node_from_volume
 
@@ -23,25 +23,6 @@ if TYPE_CHECKING:
     from SpinalCordSegLib.case import Case
     from SpinalCordSegLib.dicom import DicomSeries
     from SpinalCordSegLib.work_list import WorkItem
-
-
-class CaseFolder(NamedTuple):
-    """``case``: with its mask in memory, whatever becomes of the folder. ``page``: of report.html, "" without one."""
-
-    case: Case
-    page: str = ""
-
-
-def read_case_folder(folder: Path) -> CaseFolder:
-    """Read what a command wrote for one case. Raises InputFileError when it is not complete; a page may be missing."""
-    from SpinalCordSegLib.case import Case  # slow libraries: only when a result is there
-
-    case, page = Case.load(folder), folder / "report.html"
-    try:
-        text = page.read_text(encoding="utf-8") if page.is_file() else ""
-    except (OSError, ValueError) as error:
-        raise InputFileError(f"the page of the result cannot be read ({error}): run it again") from error
-    return CaseFolder(replace(case, drawn=case.mask), text)
 
 
 @dataclass

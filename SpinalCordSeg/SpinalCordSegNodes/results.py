@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import slicer
 import slicer.util
@@ -49,6 +49,25 @@ if TYPE_CHECKING:
 _SUMMARY, _SLICES, _CHART = PREFIX + "Summary", PREFIX + "Slices", PREFIX + "Chart"
 _REPORT, _PAGE = PREFIX + "Report", PREFIX + "ReportPage"
 _MEASURED, _IMAGE = PREFIX + "MeasuredState", PREFIX + "ImageState"
+
+
+class CaseFolder(NamedTuple):
+    """``case``: with its mask in memory, whatever becomes of the folder. ``page``: of report.html, "" without one."""
+
+    case: Case
+    page: str = ""
+
+
+def read_case_folder(folder: Path) -> CaseFolder:
+    """Read what a command wrote for one case. Raises InputFileError when it is not complete; a page may be missing."""
+    from SpinalCordSegLib.case import Case  # slow libraries: only when a result is there
+
+    case, page = Case.load(folder), folder / "report.html"
+    try:
+        text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    except (OSError, ValueError) as error:
+        raise InputFileError(f"the page of the result cannot be read ({error}): run it again") from error
+    return CaseFolder(replace(case, drawn=case.mask), text)
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,7 @@ from SpinalCordSegLib.model.checkpoint import publish_model
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegLib.worker import HEARTBEAT, RERUN_MASK, SCRATCH_VARIABLE, ScratchFolder
-from SpinalCordSegNodes.case_data import CaseFolder, read_case_folder
-from SpinalCordSegNodes.results import result_of, write_result_folder
+from SpinalCordSegNodes.results import CaseFolder, read_case_folder, result_of, write_result_folder
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment, volume_behind, volume_node_of
 from SpinalCordSegNodes.views import DISCS, found_discs, marked_discs
 from SpinalCordSegNodes.volumes import case_name_of, volume_from_node

@@ -12,8 +12,7 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from SpinalCordSegLib.errors import ConfigurationError, SpinalCordSegError
-from SpinalCordSegNodes.case_data import CaseFolder
-from SpinalCordSegNodes.results import add_measures, write_result_folder
+from SpinalCordSegNodes.results import CaseFolder, add_measures, write_result_folder
 from SpinalCordSegNodes.segmentations import cropped_mask, image_node_of, volume_node_of
 from SpinalCordSegNodes.volumes import is_other_patient, label_of, volume_from_node
 from SpinalCordSegWidgets.current_mask import CurrentMask

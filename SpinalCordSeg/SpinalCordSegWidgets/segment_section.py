@@ -15,8 +15,7 @@ from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import ModelFileError, SpinalCordSegError
 from SpinalCordSegLib.model.checkpoint import Checkpoint, find_models, load_card, publish_model, user_models_folder
-from SpinalCordSegNodes.case_data import CaseFolder
-from SpinalCordSegNodes.results import Result, add_result
+from SpinalCordSegNodes.results import CaseFolder, Result, add_result
 from SpinalCordSegNodes.volumes import image_state, label_of, volume_from_node
 from SpinalCordSegWidgets.install import Dependencies, DeviceChoice, DeviceProbe, check_dependencies, install
 from SpinalCordSegWidgets.jobs import segment_job

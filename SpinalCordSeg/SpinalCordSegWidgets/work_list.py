@@ -14,8 +14,9 @@ from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegLib.review import ACCEPTED, Review
-from SpinalCordSegNodes.case_data import CaseFolder, ImageFolder, OpenCase
+from SpinalCordSegNodes.case_data import ImageFolder, OpenCase
 from SpinalCordSegNodes.editing import read_review, write_review
+from SpinalCordSegNodes.results import CaseFolder
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment, volume_node_of
 from SpinalCordSegNodes.views import show_alone
 from SpinalCordSegWidgets.jobs import Job, disc_arguments, store_job

@@ -25,6 +25,7 @@ from SpinalCordSegLib.model.checkpoint import (
     NETWORKS,
     Calibration,
     Checkpoint,
+    NetworkConfig,
     checkpoint_network,
     default_model,
     find_model,
@@ -33,7 +34,7 @@ from SpinalCordSegLib.model.checkpoint import (
     save_checkpoint,
     signed_file,
 )
-from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.networks import build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 
 

@@ -16,8 +16,8 @@ from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.image_io import Image, write_volume
-from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
-from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.checkpoint import Checkpoint, NetworkConfig, save_checkpoint
+from SpinalCordSegLib.model.networks import build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.pipeline import SegmentOptions, measure_mask
 from SpinalCordSegLib.volume import Volume

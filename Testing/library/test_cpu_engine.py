@@ -14,10 +14,17 @@ from torch import nn
 
 from SpinalCordSegLib.errors import DeviceError, MissingPackageError, ModelFileError
 from SpinalCordSegLib.image_io import read_image, read_labels, write_volume
-from SpinalCordSegLib.inference import Work
-from SpinalCordSegLib.model.checkpoint import NETWORKS, Checkpoint, checkpoint_network, default_model, load_checkpoint
+from SpinalCordSegLib.inference import Prediction, Work
+from SpinalCordSegLib.model.checkpoint import (
+    NETWORKS,
+    Checkpoint,
+    NetworkConfig,
+    checkpoint_network,
+    default_model,
+    load_checkpoint,
+)
 from SpinalCordSegLib.model.cpu_engine import HALO, CpuEngine, Window
-from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.networks import build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import segment_image
@@ -127,7 +134,7 @@ def test_a_machine_without_torch_segments_a_phantom_as_torch_does(
     found = read_labels(tmp_path / "out" / "neck" / "mask.nii.gz").voxels != 0
     checkpoint = load_checkpoint(default_model())
     work = Work(phantom.image, checkpoint, (0, phantom.image.shape[0]))
-    by_torch = predict_with_torch(work, torch.device("cpu"), [])
+    by_torch = Prediction(work.probability, *predict_with_torch(work, torch.device("cpu"), []) or ())
     monkeypatch.setattr("SpinalCordSegLib.inference.predict", lambda *arguments, **options: by_torch)
     wanted = segment_image(read_image(tmp_path / "neck.nii.gz"), checkpoint).mask.voxels != 0
     assert wanted.sum() > 500 and 2 * (found & wanted).sum() / (found.sum() + wanted.sum()) > 0.999

@@ -17,9 +17,9 @@ from SpinalCordSegLib import inference, torch_inference
 from SpinalCordSegLib.errors import Cancelled, DeviceError, VoxelError
 from SpinalCordSegLib.image_io import Image
 from SpinalCordSegLib.inference import Prediction, Work, predict
-from SpinalCordSegLib.model.checkpoint import Calibration, Checkpoint
+from SpinalCordSegLib.model.checkpoint import Calibration, Checkpoint, NetworkConfig
 from SpinalCordSegLib.model.cpu_engine import Window
-from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.networks import build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig, normalise
 from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
 from SpinalCordSegLib.postprocessing import find_cord
@@ -215,7 +215,8 @@ def by_torch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Prediction 
         monkeypatch.setattr(torch_inference, "checkpoint_network", lambda checkpoint: network)
         notes: list[str] = []
         work = Work(volume, checkpoint(), (0, volume.shape[0]))
-        return predict_with_torch(work, torch.device("cpu"), notes), notes
+        names = predict_with_torch(work, torch.device("cpu"), notes)
+        return names and Prediction(work.probability, *names), notes
 
     return run
 

@@ -18,8 +18,7 @@ from slicer_standins.desktop import click, wait_until
 
 from cmake_lists import install
 from SpinalCordSegLib.case import Case
-from SpinalCordSegNodes.case_data import CaseFolder
-from SpinalCordSegNodes.results import add_result, result_of
+from SpinalCordSegNodes.results import CaseFolder, add_result, result_of
 from SpinalCordSegNodes.views import centre_of_slice
 from SpinalCordSegNodes.volumes import image_state, node_from_volume
 

@@ -15,9 +15,8 @@ from cord_cases import FLAGGED_SLICE, cord_mask, finished_case, grey_volume
 from slicer_standins import scripted
 from slicer_standins.desktop import click, wait_until
 
-from SpinalCordSegNodes.case_data import CaseFolder
 from SpinalCordSegNodes.editing import read_review
-from SpinalCordSegNodes.results import add_follow_up, add_result
+from SpinalCordSegNodes.results import CaseFolder, add_follow_up, add_result
 from SpinalCordSegNodes.segmentations import cord_segment_id
 from SpinalCordSegNodes.views import disc_node, marked_discs
 from SpinalCordSegNodes.volumes import image_state, item_of, node_from_volume

@@ -16,8 +16,8 @@ def write_threshold_model(path: Path, size: int = 64) -> Path:
     """An RA-U-Net of width 1 in which only the plain skip is open: logit = 40 · (grey value - 0.5)."""
     import torch
 
-    from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
-    from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+    from SpinalCordSegLib.model.checkpoint import Checkpoint, NetworkConfig, save_checkpoint
+    from SpinalCordSegLib.model.networks import build_network
     from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 
     config = NetworkConfig("ra_unet", width=1)

@@ -10,8 +10,8 @@ import torch
 
 from SpinalCordSegLib.console import Reporter, parse_arguments
 from SpinalCordSegLib.image_io import write_volume
-from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
-from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.checkpoint import Checkpoint, NetworkConfig, save_checkpoint
+from SpinalCordSegLib.model.networks import build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.cli import build_parser, configuration

@@ -15,8 +15,7 @@ import torch
 from cord_files import put_case
 
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
-from SpinalCordSegLib.model.checkpoint import load_card
-from SpinalCordSegLib.model.networks import NetworkConfig
+from SpinalCordSegLib.model.checkpoint import NetworkConfig, load_card
 from SpinalCordSegTrainerLib.batches import BatchSampler, OpenedSources, Slices, open_sources
 from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from SpinalCordSegLib.model.networks import NetworkConfig
+from SpinalCordSegLib.model.checkpoint import NetworkConfig
 from SpinalCordSegTrainerLib.config import (
     CropConfig,
     LossConfig,

@@ -79,8 +79,8 @@ from SpinalCordSegLib.files import from_json
 from SpinalCordSegLib.flags import Flag
 from SpinalCordSegLib.image_io import Image, write_volume
 from SpinalCordSegLib.longitudinal.visits import Profile
-from SpinalCordSegLib.model.checkpoint import Calibration, Checkpoint, load_checkpoint, save_checkpoint
-from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.checkpoint import Calibration, Checkpoint, NetworkConfig, load_checkpoint, save_checkpoint
+from SpinalCordSegLib.model.networks import build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.morphometry import measure
 from SpinalCordSegLib.pipeline import measure_mask

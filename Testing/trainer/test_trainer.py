@@ -20,8 +20,7 @@ from cord_files import NETWORK, tiny_model
 from torch import Tensor
 
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError, DeviceError, OutputError, TrainingDataError
-from SpinalCordSegLib.model.checkpoint import checkpoint_network, load_card, load_checkpoint
-from SpinalCordSegLib.model.networks import NetworkConfig
+from SpinalCordSegLib.model.checkpoint import NetworkConfig, checkpoint_network, load_card, load_checkpoint
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegTrainerLib import trainer
 from SpinalCordSegTrainerLib.batches import Batch, Prefetcher, Slices, open_sources, slice_counts, validate

@@ -17,8 +17,8 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.dicom import save_bare
 from SpinalCordSegLib.image_io import write_volume
-from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
-from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.checkpoint import Checkpoint, NetworkConfig, save_checkpoint
+from SpinalCordSegLib.model.networks import build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.config import CropConfig, RateConfig, SourceConfig, TrainingConfig, to_dict

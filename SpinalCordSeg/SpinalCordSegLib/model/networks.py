@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.model.checkpoint import NetworkConfig
 from SpinalCordSegLib.model.preprocessing import SIZE_STEP
+
+if TYPE_CHECKING:
+    from SpinalCordSegLib.model.checkpoint import NetworkConfig
 
 # What the networks share: batch normalisation, up-sampling and the check of their input.
 
