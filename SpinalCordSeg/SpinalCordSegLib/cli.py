@@ -59,6 +59,7 @@ def build_parser() -> Parser:
     _add_measure(commands)
     _add_correct(commands)
     _add_review(commands)
+    _add_cohort(commands)
     _add_follow_up(commands)
     _add_propagate(commands)
     _add_export(commands)
@@ -176,6 +177,26 @@ def _add_review(commands: Any) -> None:
     ):
         states.add_argument(option, dest="state", action="store_const", const=state, help=text)
     add("--by", default="", metavar="NAME", help="who looks and decides; needed to accept and to reject")
+
+
+def _add_cohort(commands: Any) -> None:
+    cohort = _add(
+        commands, "cohort", "report on the areas of many cases: outliers, scanners, groups, repeats",
+        "Write FOLDER/cohort.html with the distribution of the areas, outliers by name, means of groups and scanners"
+        " with intervals, agreement of repeated scans and the persons that a study needs; cohort_cases.csv and"
+        " cohort_statistics.csv hold the numbers. Rejected cases are left out.",
+    )  # fmt: skip
+    add = cohort.add_argument
+    add("folder", type=Path, metavar="FOLDER", help="what segment or measure wrote its results into")
+    add(
+        "--people", type=Path, metavar="TABLE",
+        help="a row a case (case or image: the end of its path) or a person (participant_id), with person, group, site"
+        " and session; BIDS participants.tsv is one",
+    )  # fmt: skip
+    add(
+        "--effect", action="append", type=float, metavar="PERCENT",
+        help="difference of two groups that a study is to detect, in %% of the mean (repeatable; default: 2, 5, 10)",
+    )  # fmt: skip
 
 
 def _add_follow_up(commands: Any) -> None:

@@ -461,6 +461,17 @@ def _report_work(work: WorkList, item: WorkItem | None, table: Path | None, repo
         reporter.text(f"  and {len(flagged) - _MOST_SLICES} more")
 
 
+def cohort(arguments: Namespace, reporter: Reporter) -> None:
+    from SpinalCordSegLib.cohort import EFFECTS_PERCENT, PAGE, write_cohort
+
+    effects = arguments.effect or EFFECTS_PERCENT
+    if not all(0 < effect <= 100 for effect in effects):
+        raise ConfigurationError(f"--effect: found {min(effects):g}, expected a difference in % of the mean, over 0")
+    for remark in write_cohort(read_work_list(arguments.folder), arguments.folder, arguments.people, effects):
+        reporter.attention(remark)
+    reporter.text(f"→ {arguments.folder / PAGE}")
+
+
 # follow-up, propagate
 
 _PER_VISIT = ("date", "disc", "image", "scanner")

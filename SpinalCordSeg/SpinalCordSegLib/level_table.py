@@ -14,7 +14,7 @@ from SpinalCordSegLib.files import file_stem, read_table
 from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions, parse_disc
 
 SUFFIXES = (".csv", ".tsv")
-_INPUT = ("image", "file", "volume", "input", "case")
+INPUT_COLUMNS = ("image", "file", "volume", "input", "case")
 _DISC_COLUMN = re.compile(r"[ct]\d[/\-_ ]?[ct]\d")
 _SEXES = {"m": "male", "f": "female"}
 
@@ -30,13 +30,15 @@ def levels_by_input(table: Path, inputs: Sequence[Path], common: LevelOptions) -
     """
     rows: dict[tuple[str, ...], list[tuple[int, Mapping[str, str]]]] = {}
     for line, row in read_table(table):
-        name = next((row[column] for column in _INPUT if row.get(column)), "")
+        name = next((row[column] for column in INPUT_COLUMNS if row.get(column)), "")
         if not name:
-            raise ConfigurationError(f"{table.name}, line {line}: no input named, in a column {', '.join(_INPUT)}")
-        rows.setdefault(_parts(name), []).append((line, row))
+            raise ConfigurationError(
+                f"{table.name}, line {line}: no input named, in a column {', '.join(INPUT_COLUMNS)}"
+            )
+        rows.setdefault(path_parts(name), []).append((line, row))
     found, taken = {}, dict[tuple[str, ...], Path]()
     for path in inputs:
-        parts = _parts(str(path.absolute()))
+        parts = path_parts(str(path.absolute()))
         keys = [key for key in rows if parts[-len(key) :] == key]
         key = max(keys, key=len, default=())
         if key in taken:
@@ -55,7 +57,8 @@ def levels_by_input(table: Path, inputs: Sequence[Path], common: LevelOptions) -
     return found, "; ".join(texts)
 
 
-def _parts(text: str) -> tuple[str, ...]:
+def path_parts(text: str) -> tuple[str, ...]:
+    """Of a path in either kind of slashes, without the suffix of a file and without capitals."""
     path = PureWindowsPath(text)  # takes both kinds of slash
     return *(part.casefold() for part in path.parts[:-1] if part != "."), file_stem(Path(path.name)).casefold()
 

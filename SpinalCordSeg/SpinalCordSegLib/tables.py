@@ -11,6 +11,7 @@ from html import escape
 from math import isfinite
 from pathlib import Path
 
+from SpinalCordSegLib import cohort
 from SpinalCordSegLib.case import SUMMARY_COLUMNS
 from SpinalCordSegLib.errors import OutputError
 from SpinalCordSegLib.files import atomic_write
@@ -31,12 +32,25 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "levels.csv": LEVEL_COLUMNS,
     "review.csv": REVIEW_COLUMNS,
     "history.csv": HISTORY_COLUMNS,
+    cohort.CASES: cohort.CASE_COLUMNS,
+    cohort.STATISTICS: cohort.STATISTIC_COLUMNS,
 }
 """By file: the meaning of each column, beside slices.csv, whose columns are SliceTable's."""
 _UNITS = {"_mm2": "mm²", "_mm3": "mm³", "_mm": "mm", "seconds": "s"}
 _MADE_BY = "docProps/app.xml"
 """What every spreadsheet program writes into a workbook, and we do not."""
-_TEXTS = {"case", "level", "source", "reason", "model", "model_version", "software_version", "reviewer", "note"}
+_TEXTS = {
+    "case",
+    "level",
+    "source",
+    "reason",
+    "model",
+    "model_version",
+    "software_version",
+    "reviewer",
+    "note",
+    "person",
+}
 """Columns that hold a text, also where it looks like a number."""
 
 

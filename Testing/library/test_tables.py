@@ -44,6 +44,7 @@ def test_the_summary_follows_what_a_person_decides_and_corrects(results):
 
 
 def test_one_row_a_level_and_every_column_is_explained(results):
+    assert main(["cohort", str(results)]) == 0
     write_tables(read_work_list(results), results)
     levels = _rows(results / "levels.csv")
     case = Case.load(results / "007")

@@ -1,0 +1,564 @@
+"""A report on the areas of a folder of cases: distribution, outliers, scanners, groups, repeats, sample sizes.
+
+A person counts once in a mean, with the mean of the person's scans. No date and no identifier; persons go by the codes
+of a table or of BIDS names, else by a piece of their patient ID's hash.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from functools import partial
+from itertools import combinations
+from math import isfinite, nan, sqrt
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from SpinalCordSegLib.case import Case, is_as_measured
+from SpinalCordSegLib.cohort_statistics import (
+    OUTLIER_Z,
+    Estimate,
+    difference_of_means,
+    icc,
+    mean_of,
+    rms_cov_percent,
+    robust_z,
+    sample_size,
+    sd_of,
+    within_sd,
+)
+from SpinalCordSegLib.errors import ConfigurationError, OutputError
+from SpinalCordSegLib.files import output_errors, read_table, write_text
+from SpinalCordSegLib.identity import Identity, differing
+from SpinalCordSegLib.level_table import INPUT_COLUMNS, path_parts
+from SpinalCordSegLib.report import CURVE, FLAG, INK, QUIET, Section, html_page, style_axes
+from SpinalCordSegLib.review import REJECTED, UNTOUCHED
+from SpinalCordSegLib.slice_table import counted, rounded
+from SpinalCordSegLib.version import SOFTWARE_VERSION
+from SpinalCordSegLib.work_list import WorkItem, WorkList, write_table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PAGE, CASES, STATISTICS = "cohort.html", "cohort_cases.csv", "cohort_statistics.csv"
+_HEADING = "Areas of a cohort"
+MEASURES = {"c2_c3_mean_csa_mm2": "mean area C2-C3", "mean_csa_mm2": "mean area of the whole cord found"}
+CASE_COLUMNS = {
+    "case": "name of the case",
+    "person": "by the table, else the BIDS subject, a piece of the patient ID's hash, or the case itself",
+    "group": "by the table",
+    "site": "by the table, else the scanner of the DICOM header",
+    "session": "by the table, else the BIDS session",
+    "left_out": "why the case is no part of any statistic; empty for those that are",
+    "review_state": "as in summary.csv",
+    "c2_c3_mean_csa_mm2": "as in summary.csv",
+    "c2_c3_robust_z": "(area − median) / (1.4826·MAD) in the group, or in all cases where it has fewer than 10;"
+    " beyond ±3.5 an outlier",
+    "c2_c3_coverage": "as in summary.csv",
+    "disc": "as in summary.csv",
+    "mean_csa_mm2": "as in summary.csv",
+    "robust_z": "likewise, of the whole cord",
+    "imputed_share": "as in summary.csv",
+}
+STATISTIC_COLUMNS = {
+    "measure": "column of summary.csv",
+    "statistic": "mean, sd (between persons), median, robust_sd (1.4826·MAD), minimum, maximum, difference,"
+    " difference_percent, cov_percent (within persons), icc_1_1, icc_2_1, icc_3_1, n_per_group (persons)",
+    "group": "that it is of, “A − B” for a difference; empty for all",
+    "site": "likewise; of an ICC, what its occasions are: session, site or, empty, in no order",
+    "effect_percent": "difference of the group means, in % of the mean, that n_per_group detects",
+    "power": "of that test, two-sided, alpha 0.05",
+    "n_cases": "scans that it rests on",
+    "n_persons": "persons that it rests on",
+    "value": "mm² where nothing else is named",
+    "low_95": "lower end of the 95 % interval",
+    "high_95": "upper end",
+}
+_BIDS = {name: re.compile(rf"(?:^|[/_])({name}-[A-Za-z0-9]+)") for name in ("sub", "ses")}
+_TABLE = {
+    "person": ("person", "participant_id", "subject", "patient"),
+    "group": ("group", "diagnosis"),
+    "site": ("site", "scanner"),
+    "session": ("session", "session_id", "visit"),
+}
+_ENOUGH_IN_GROUP, _WHOLE_COVERAGE, _MOST_NAMED = 10, 0.98, 10
+EFFECTS_PERCENT = (2.0, 5.0, 10.0)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A case with what it belongs to. ``areas``: mm², by MEASURES, NaN for none; ``z``: likewise, see robust_z;
+    ``line``: what draws its outline, on which contrast."""
+
+    case: str
+    person: str
+    content: Case | None = None
+    group: str = ""
+    site: str = ""
+    session: str = ""
+    left_out: str = ""
+    areas: tuple[float, ...] = (nan, nan)
+    z: tuple[float, ...] = (nan, nan)
+
+    @property
+    def line(self) -> str:
+        case = self.content
+        if case is None:
+            return ""
+        by = "given masks" if case.model is None else f"{case.model.name} {case.model.version}"
+        return f"{case.contrast or 'contrast not known'}, {by}"
+
+    @property
+    def is_reviewed(self) -> bool:
+        return self.content is not None and self.content.review.state not in UNTOUCHED
+
+    def row(self) -> dict[str, Any]:
+        """By CASE_COLUMNS."""
+        summary = {} if self.content is None else self.content.summary_row()
+        own = {name: getattr(self, name) for name in ("case", "person", "group", "site", "session", "left_out")}
+        z = {name: rounded(value, 2) for name, value in zip(("c2_c3_robust_z", "robust_z"), self.z, strict=True)}
+        return {name: summary.get(name) for name in CASE_COLUMNS} | own | z
+
+
+def write_cohort(
+    work: WorkList, folder: Path, people: Path | None = None, effects_percent: Sequence[float] = EFFECTS_PERCENT
+) -> list[str]:
+    """Write cohort.html, cohort_cases.csv and cohort_statistics.csv of the cases of ``work`` into ``folder``; gives
+    what has to be known of them, a line each.
+
+    ``people``: a table with a case, image or person in each row, and person, group, site and session. Raises
+    ConfigurationError, InputFileError (the table), OutputError, MissingPackageError.
+    """
+    page = folder / PAGE
+    with output_errors(page):
+        if page.exists() and f"<title>{_HEADING}" not in page.read_text(encoding="utf-8", errors="replace")[:400]:
+            raise OutputError(f"{page} is not a page of SpinalCordSeg and would be replaced: move it away")
+    scans, remarks = cohort_scans(work, people)
+    for _, row in read_table(folder / "summary.csv") if (folder / "summary.csv").exists() else ():
+        if row.get("state") == "failed" and row["case"] not in {scan.case for scan in scans}:
+            scans.append(Scan(row["case"], "", left_out=f"failed: {row['reason']}"))
+    rows = statistics(scans, effects_percent)
+    remarks += _remarks(scans)
+    write_table(folder / CASES, CASE_COLUMNS, (scan.row() for scan in scans))
+    write_table(folder / STATISTICS, STATISTIC_COLUMNS, rows)
+    made = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    footer = "Areas of one model and contrast are compared, not those of other programs."
+    write_text(page, html_page(_HEADING, made, SOFTWARE_VERSION, _sections(scans, rows, remarks), footer))
+    return remarks
+
+
+# Which case is whose.
+
+
+def cohort_scans(work: WorkList, people: Path | None = None) -> tuple[list[Scan], list[str]]:
+    """Every case with person, group, site and session, its areas, and why it is left out; and what is doubtful."""
+    scans = [_scan(item) for item in work.items]
+    remarks: list[str] = []
+    if people is not None:
+        scans, remarks = _with_table(scans, people)
+    of_person, of_patient = dict[str, Scan](), dict[str, Scan]()
+    for scan in scans:
+        identity = _identity(scan)
+        one = of_person.setdefault(scan.person, scan)
+        if differ := differing(_identity(one), identity):
+            remarks.append(f"{one.case} and {scan.case} are {scan.person}, but their headers state another {differ[0]}")
+        one = of_patient.setdefault(identity.patient_id, scan) if identity and identity.patient_id else scan
+        if one.person != scan.person:
+            remarks.append(f"{one.case} and {scan.case} have one patient ID, but are {one.person} and {scan.person}")
+    first: dict[str, str] = {}
+    for n, scan in sorted(enumerate(scans), key=lambda one: not one[1].is_reviewed):
+        if scan.content is not None and not scan.left_out and (mark := scan.content.input.fingerprint):
+            if mark in first:
+                scans[n] = replace(scan, left_out=f"the same image as {first[mark]}")
+            first.setdefault(mark, scan.case)
+    lines = Counter(scan.line for scan in scans if not scan.left_out).most_common()
+    for n, scan in enumerate(scans):
+        if not scan.left_out and scan.line != lines[0][0]:
+            scans[n] = replace(scan, left_out=f"{scan.line}: its areas are not those of {lines[0][0]}")
+    return _with_z(scans), remarks[:_MOST_NAMED] + ["…"] * (len(remarks) > _MOST_NAMED)
+
+
+def _identity(scan: Scan) -> Identity | None:
+    return None if scan.content is None else scan.content.input.identity
+
+
+def _scan(item: WorkItem) -> Scan:
+    case = item.content
+    if case is None:
+        return Scan(item.case, item.case, left_out=item.problem)
+    source = case.input.source if case.input.source != "…" else ""
+    found = {name: match[1] for name, one in _BIDS.items() if (match := one.search(f"{source}/{case.name}"))}
+    identity = case.input.identity
+    hashed = f"patient {identity.patient_id[:8]}" if identity is not None and identity.patient_id else item.case
+    left_out = "rejected in review" if case.review.state == REJECTED else ""
+    if not left_out and not is_as_measured(case):
+        left_out = "the mask was changed after it was measured"
+    levels = {} if case.levels is None else {row.name: row.mean_csa_mm2 for row in case.levels.rows}
+    return Scan(
+        item.case, found.get("sub", hashed), case, site=case.scanner, session=found.get("ses", ""), left_out=left_out,
+        areas=(levels.get("C2-C3", nan), case.mean_csa_mm2),
+    )  # fmt: skip
+
+
+def _with_table(scans: list[Scan], people: Path) -> tuple[list[Scan], list[str]]:
+    rows, unknown = dict[int, dict[str, str]](), list[str]()
+    for line, row in read_table(people):
+        name = next((row[column] for column in (*INPUT_COLUMNS, *_TABLE["person"]) if row.get(column)), "")
+        if not name:
+            named = ", ".join((*INPUT_COLUMNS, *_TABLE["person"]))
+            raise ConfigurationError(f"{people.name}, line {line}: no case or person named, in a column {named}")
+        of_cases = [n for n, scan in enumerate(scans) if _is_named(scan, path_parts(name))]
+        if len(of_cases) > 1:
+            both = " or ".join(scans[n].case for n in of_cases[:2])
+            raise ConfigurationError(f"{people.name}, line {line}: {name} may be {both}: write more of the path")
+        person = name.casefold().removeprefix("sub-")
+        meant = of_cases or [n for n, scan in enumerate(scans) if scan.person.casefold().removeprefix("sub-") == person]
+        if not meant:
+            unknown.append(name)
+        for n in meant:
+            if n in rows and of_cases:
+                raise ConfigurationError(f"{people.name}, line {line}: {scans[n].case} has a row above")
+            rows[n] = rows.get(n, {}) | row
+    found = []
+    for n, scan in enumerate(scans):
+        row = rows.get(n, {})
+        given: dict[str, Any] = {field: next(filter(None, map(row.get, names)), "") for field, names in _TABLE.items()}
+        found.append(replace(scan, **{field: text for field, text in given.items() if text}))
+    of_person: dict[str, str] = {}
+    for scan in found:
+        if scan.group and of_person.setdefault(scan.person, scan.group) != scan.group:
+            raise ConfigurationError(f"{people.name}: {scan.person} is in two groups, of {scan.case} and another case")
+    found = [replace(scan, group=of_person.get(scan.person, "")) for scan in found]
+    missing = [scan.case for n, scan in enumerate(scans) if n not in rows]
+    texts = ((unknown, "no case", f"names in {people.name} are"), (missing, f"not in {people.name}", "cases are"))
+    return found, [f"{len(names)} {what} {end}: {_named(names)}" for names, end, what in texts if names]
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MOST_NAMED]) + " …" * (len(names) > _MOST_NAMED)
+
+
+def _is_named(scan: Scan, key: tuple[str, ...]) -> bool:
+    """Whether a row's name is the end of the case's input, or the case's name."""
+    source = "" if scan.content is None else scan.content.input.source
+    return key in ((scan.case.casefold(),), path_parts(source)[-len(key) :] if source not in ("", "…") else ())
+
+
+def _with_z(scans: list[Scan]) -> list[Scan]:
+    z = np.full((len(scans), len(MEASURES)), nan)
+    for m in range(len(MEASURES)):
+        used = [n for n, scan in enumerate(scans) if not scan.left_out and isfinite(scan.areas[m])]
+        of_all = dict(zip(used, robust_z([scans[n].areas[m] for n in used]), strict=True))
+        for group in {scan.group for scan in scans}:
+            own = [n for n in used if scans[n].group == group]
+            is_enough = len(own) >= _ENOUGH_IN_GROUP
+            z[own, m] = robust_z([scans[n].areas[m] for n in own]) if is_enough else [of_all[n] for n in own]
+    return [replace(scan, z=tuple(row)) for scan, row in zip(scans, z.tolist(), strict=True)]
+
+
+# The statistics, one row each.
+
+Values = dict[str, list[float]]
+
+
+def statistics(scans: Sequence[Scan], effects_percent: Sequence[float] = EFFECTS_PERCENT) -> list[dict[str, Any]]:
+    """Rows by STATISTIC_COLUMNS, of the scans that are not left out and have the area."""
+    rows: list[dict[str, Any]] = []
+    for m, measure in enumerate(MEASURES):
+        used = [scan for scan in scans if not scan.left_out and isfinite(scan.areas[m])]
+
+        def add(name: str, found: Estimate, of: Iterable[Sequence[float]], measure: str = measure, **more: Any) -> None:
+            sizes = [len(values) for values in of]
+            ends = {"low_95": rounded(found.low, 4), "high_95": rounded(found.high, 4)}
+            about = {"n_cases": sum(sizes), "n_persons": len(sizes), "value": rounded(found.value, 4)}
+            rows.append({"measure": measure, "statistic": name} | more | about | ends)
+
+        everybody = _by_person(used, m)
+        groups = {name: _by_person([s for s in used if s.group == name], m) for name in sorted({s.group for s in used})}
+        sites = {name: _by_person([s for s in used if s.site == name], m) for name in sorted({s.site for s in used})}
+        if not everybody:
+            continue
+        parts = [({}, everybody), *(({"group": name}, part) for name, part in groups.items() if name)]
+        parts += [({"site": name}, part) for name, part in sites.items() if name and len(sites) > 1]
+        for about, part in parts:
+            means = np.array([np.mean(values) for values in part.values()])
+            median, sd = float(np.median(means)), float(means.std(ddof=1)) if len(means) > 1 else nan
+            add("mean", mean_of(means), part.values(), **about)
+            add("sd", sd_of(sd, len(means) - 1), part.values(), **about)
+            for name, value in (
+                ("median", median), ("robust_sd", 1.4826 * float(np.median(np.abs(means - median)))),
+                ("minimum", float(means.min())), ("maximum", float(means.max())),
+            ):  # fmt: skip
+                add(name, Estimate(value), part.values(), **about)
+        for one, other in combinations([name for name in groups if name], 2):
+            pair = [[float(np.mean(v)) for v in groups[name].values()] for name in (one, other)]
+            both, about = [*groups[one].values(), *groups[other].values()], {"group": f"{one} − {other}"}
+            found = difference_of_means(*pair)
+            add("difference", found, both, **about)
+            add("difference_percent", found.times(100 / float(np.mean(pair[1]))), both, **about)
+        _add_repeats(used, m, add)
+        sd, df = _sd_of_one_scan(everybody, groups)
+        mean = float(np.mean([np.mean(values) for values in everybody.values()]))
+        for effect in effects_percent:
+            for power in (0.8, 0.9):
+                spread = sd_of(sd, df)
+                sizes = [sample_size(one, effect / 100 * mean, power) or nan for one in (sd, spread.low, spread.high)]
+                add("n_per_group", Estimate(*sizes), everybody.values(), effect_percent=effect, power=power)
+    return rows
+
+
+def _by_person(scans: Iterable[Scan], m: int) -> Values:
+    found: Values = {}
+    for scan in scans:
+        found.setdefault(scan.person, []).append(scan.areas[m])
+    return found
+
+
+def _add_repeats(used: Sequence[Scan], m: int, add: Callable[..., None]) -> None:
+    repeated = {person: values for person, values in _by_person(used, m).items() if len(values) > 1}
+    if not repeated:
+        return
+    add("cov_percent", rms_cov_percent(repeated.values()), repeated.values())
+    cells: dict[tuple[str, str], list[float]] = {}
+    for scan in used:
+        cells.setdefault((scan.person, scan.site), []).append(scan.areas[m])
+    same = [values for (_, site), values in cells.items() if site and len(values) > 1]
+    if same and len(same) != len(repeated):
+        add("cov_percent", rms_cov_percent(same), same, site="one scanner")
+    occasions, table = _occasions([scan for scan in used if scan.person in repeated], m)
+    for name, found in icc(table).items():
+        if occasions or name == "1,1":  # without names nothing tells one occasion from another
+            add(f"icc_{name.replace(',', '_')}", found, table, site=occasions)
+
+
+def _occasions(scans: Sequence[Scan], m: int) -> tuple[str, list[list[float]]]:
+    """What the occasions are called ("session", "site", "" for no names), and the areas (persons × occasions) of those
+    who have all of the most common set."""
+    for name in ("session", "site"):
+        found: dict[str, dict[str, float]] = {}
+        for scan in scans:
+            found.setdefault(scan.person, {})[getattr(scan, name)] = scan.areas[m]
+        if sum(map(len, found.values())) == len(scans) and all("" not in own for own in found.values()):
+            common = Counter(frozenset(own) for own in found.values()).most_common(1)[0][0]
+            return name, [[own[key] for key in sorted(common)] for own in found.values() if own.keys() >= common]
+    by_person = _by_person(scans, m)
+    k = Counter(map(len, by_person.values())).most_common(1)[0][0]
+    return "", [values for values in by_person.values() if len(values) == k]
+
+
+def _sd_of_one_scan(everybody: Values, groups: dict[str, Values]) -> tuple[float, int]:
+    """The SD between persons within their groups, for one scan each, and its degrees of freedom: the variance of the
+    persons' means, and of that within persons what their mean took away."""
+    between, df = within_sd([[np.mean(values) for values in part.values()] for part in groups.values()])
+    within, n = within_sd(everybody.values())
+    lost = 1 - float(np.mean([1 / len(values) for values in everybody.values()]))
+    return sqrt(between**2 + (lost * within**2 if n else 0.0)), df
+
+
+# The page.
+
+
+def _remarks(scans: Sequence[Scan]) -> list[str]:
+    used = [scan for scan in scans if not scan.left_out and scan.content is not None]
+    cases = [scan.content for scan in used if scan.content is not None]
+    found = []
+    if n := sum(not scan.is_reviewed for scan in used):
+        found.append(f"{n} of {counted(len(used), 'case')} nobody has reviewed; the figures hold them, drawn hollow")
+    if n := sum(case.discs_from == "found, not confirmed" for case in cases):
+        found.append(f"{n} of {len(used)} have discs that the program found and nobody confirmed")
+    if n := len(scans) - len(used):
+        found.append(f"{counted(n, 'case')} left out, see the table of cases")
+    if n := len(_outliers(scans)):
+        found.append(f"the figures hold {counted(n, 'outlier')}: look at them, and reject what is wrong")
+    partial = [
+        scan.case for scan, case in zip(used, cases, strict=True) if case.levels is not None
+        for row in case.levels.rows if row.name == "C2-C3" and row.coverage < _WHOLE_COVERAGE
+    ]  # fmt: skip
+    if partial:
+        found.append(f"C2-C3 is not wholly covered in {_named(partial)}")
+    shares = [case.imputed_share for case in cases if case.imputed_share > 0]
+    if shares:
+        found.append(
+            f"{len(shares)} of {len(used)} have imputed slices, up to {100 * max(shares):.0f} % of a case: no area here"
+            " holds one"
+        )
+    sites = {group: {scan.site for scan in used if scan.group == group} for group in {scan.group for scan in used}}
+    for one, other in combinations(sorted(sites), 2):
+        if not sites[one] & sites[other]:
+            found.append(f"{one} and {other} have no scanner in common: their difference may be the scanners'")
+    if any(not scan.site for scan in used):
+        found.append("the scanner of some cases is not known: areas differ by 2 to 3 % between scanners")
+    return found
+
+
+def _outliers(scans: Sequence[Scan]) -> list[tuple[str, str]]:
+    """Case and text, the farthest first."""
+    found = []
+    for scan in sorted(scans, key=lambda scan: -np.nanmax(np.abs([0.0, *scan.z]))):
+        far = zip(MEASURES.values(), scan.areas, scan.z, strict=True)
+        if texts := [f"{title} {area:.1f} mm², robust z {z:+.1f}" for title, area, z in far if abs(z) > OUTLIER_Z]:
+            found.append((scan.case, "; ".join(texts)))
+    return found
+
+
+def _sections(scans: Sequence[Scan], rows: Sequence[dict[str, Any]], remarks: Sequence[str]) -> list[Section]:
+    found = [Section("boxes", items=_boxes(scans, rows))]
+    if remarks:
+        found.append(Section("flags", "To be known first", [("", text) for text in remarks]))
+    note = (
+        "Each mark is a case, each colour a scanner or site. Hollow: not reviewed by a person. Cross: left out. Orange"
+        f" ring and name: outlier (robust z beyond ±{OUTLIER_Z}). Bar: mean of the persons with its 95 % interval."
+    )
+    for m, title in enumerate(MEASURES.values()):
+        if any(isfinite(scan.areas[m]) for scan in scans):
+            picture = partial(draw_areas, scans=scans, m=m)
+            found.append(Section("picture", title[0].upper() + title[1:], note=note, picture=picture))
+    outliers = _outliers(scans)
+    clear = [f"No case has a robust z beyond ±{OUTLIER_Z} (cases with too few to compare have none)."]
+    found.append(Section("flags", "Outliers: look at these", outliers) if outliers else Section("clear", items=clear))
+    found += _tables(rows)
+    titles = ("case", "person", "group", "site", "C2-C3, mm²", "z", "covered", "discs", "whole, mm²", "z", "imputed",
+              "review", "left out")  # fmt: skip
+    names = ("case", "person", "group", "site", "c2_c3_mean_csa_mm2", "c2_c3_robust_z", "c2_c3_coverage", "disc",
+             "mean_csa_mm2", "robust_z", "imputed_share", "review_state", "left_out")  # fmt: skip
+    table = [[_cell(row[name], name) for name in names] for row in (scan.row() for scan in scans)]
+    marked = {n for n, scan in enumerate(scans) if scan.left_out}
+    found.append(Section("table", f"Cases ({len(scans)})", table, "Marked: left out.", titles, marked, folded=True))
+    found.append(Section("entries", "Method", _METHOD, folded=True))
+    return found
+
+
+def _cell(value: Any, name: str = "") -> str:
+    if value is None or value == "":
+        return "–"
+    if name in ("c2_c3_coverage", "imputed_share"):
+        return f"{100 * value:.0f} %"
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+def _interval(row: dict[str, Any], form: str = "{:.1f}") -> str:
+    if row["value"] is None:
+        return "–"
+    text = form.format(row["value"])
+    ends = row["low_95"], row["high_95"]
+    return text if None in ends else f"{text} ({form.format(ends[0])} to {form.format(ends[1])})"
+
+
+def _boxes(scans: Sequence[Scan], rows: Sequence[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    used = [scan for scan in scans if not scan.left_out]
+    persons = counted(len({scan.person for scan in used}), "person")
+    boxes = [("Cases", str(len(used)), f"of {persons}; {len(scans) - len(used)} left out")]
+    of_all = {(row["measure"], row["statistic"]): row for row in rows if not row.keys() & {"group", "site", "power"}}
+    for measure, title in MEASURES.items():
+        if row := of_all.get((measure, "mean")):
+            ends = f", 95 % interval {row['low_95']:.1f} to {row['high_95']:.1f}" if row["low_95"] is not None else ""
+            of = counted(row["n_persons"], "person")
+            boxes.append((title[0].upper() + title[1:], f"{row['value']:.1f} mm²", f"of {of}{ends}"))
+        if row := of_all.get((measure, "cov_percent")):
+            of = f"{counted(row['n_cases'], 'scan')} of {counted(row['n_persons'], 'person')}"
+            boxes.append((f"CoV of repeats, {title.removeprefix('mean ')}", f"{row['value']:.2f} %", of))
+    return boxes
+
+
+def _tables(rows: Sequence[dict[str, Any]]) -> list[Section]:
+    def of(*names: str, **wanted: bool) -> list[dict[str, Any]]:
+        return [row for row in rows if row["statistic"] in names and all((k in row) == v for k, v in wanted.items())]
+
+    found: list[Section] = []
+    heads: tuple[str, ...]
+    for field, title in (("group", "Groups"), ("site", "Scanners or sites")):
+        parts = of("mean", **{field: True}) or (of("mean", group=False, site=False) if field == "group" else [])
+        table = []
+        for row in parts:
+            keys = {key: row.get(key) for key in ("measure", "group", "site")}
+            about = {one["statistic"]: one for one in rows if all(one.get(key) == value for key, value in keys.items())}
+            median, low, high = (f"{about[name]['value']:.1f}" for name in ("median", "minimum", "maximum"))
+            cells = [row.get(field) or "all", MEASURES[row["measure"]], str(row["n_persons"]), str(row["n_cases"])]
+            table.append([*cells, _interval(row), _interval(about["sd"]), median, f"{low} to {high}"])
+        heads = (field, "", "persons", "cases", "mean, mm² (95 %)", "SD, mm² (95 %)", "median", "range")
+        if table:
+            found.append(Section("table", title, table, "Not adjusted for age, sex or scanner.", heads))
+    pairs = [
+        [row["group"], MEASURES[row["measure"]], _interval(row, "{:+.1f}"), _interval(percent, "{:+.1f}")]
+        for row, percent in zip(of("difference"), of("difference_percent"), strict=True)
+    ]
+    if pairs:
+        heads = ("groups", "", "difference, mm² (95 %)", "% of the second (95 %)")
+        found.append(Section("table", "Differences between groups", pairs, "Intervals by Welch.", heads))
+    titles = {"cov_percent": "CoV, %", "icc_1_1": "ICC(1,1)", "icc_2_1": "ICC(2,1)", "icc_3_1": "ICC(3,1)"}
+    repeats = []
+    for row in of(*titles):
+        name = ", ".join(filter(None, (titles[row["statistic"]], row.get("site"))))
+        sizes = str(row["n_persons"]), str(row["n_cases"])
+        repeats.append([name, MEASURES[row["measure"]], _interval(row, "{:.2f}"), *sizes])
+    if repeats:
+        note = (
+            "All scans of a person count as repeats: where years or scanners lie between them, their change is in it."
+        )
+        found.append(Section("table", "Repeated scans", repeats, note, ("", "", "value (95 %)", "persons", "scans")))
+    needed = []
+    for row in of("n_per_group"):
+        test = f"{row['effect_percent']:g} %", f"{100 * row['power']:.0f} %"
+        if row["value"] is not None:
+            needed.append([*test, MEASURES[row["measure"]], _interval(row, "{:.0f}")])
+    if needed:
+        note = "One scan each, two-sided test at 5 %; the interval is that of the SD. Add who will drop out."
+        heads = ("difference", "power", "", "persons (95 %)")
+        found.append(Section("table", "Persons in each of two groups", needed, note, heads))
+    return found
+
+
+_METHOD = (
+    ("Unit", "a person counts once in means, with the mean of the person's scans; outliers are cases"),
+    ("Left out", "rejected, failed and unreadable cases, masks changed since, a second case of one image, and what"
+     " another model or contrast than the most common has drawn. Imputed slices are no part of any area"),
+    ("Outliers", "robust z = (x − median)/(1.4826·MAD) in the group, in all cases where it has fewer than 10; limit 3.5"
+     " (Iglewicz and Hoaglin 1993)"),
+    ("Intervals", "95 %; means by Student's t, differences by Welch (1947), SD and CoV by chi-square"),
+    ("CoV", "root mean square over persons, by degrees of freedom (Glüer et al. 1995)"),
+    ("ICC", "single measurements (Shrout and Fleiss 1979; interval of ICC(2,1): McGraw and Wong 1996): persons with all"
+     " sessions, or all scanners, of the most common set; ICC(1,1) alone where neither has a name"),
+    ("Persons needed", "2·((z(0.975) + z(power))·SD/difference)², normal approximation; SD between persons within"
+     " groups, for one scan each"),
+)  # fmt: skip
+_COLOURS = (CURVE, "#4c8a5a", "#8a4fa3", "#0f8b8d", "#a0740a", "#5b6875", "#b3261e", "#7a8a2a")
+
+
+def draw_areas(axes: Axes, scans: Sequence[Scan], m: int, size: float = 9.0) -> None:
+    """Every case's area by group, or by scanner where there are no groups, with the mean of the persons."""
+    shown = [scan for scan in scans if isfinite(scan.areas[m])]
+    by = "group" if any(scan.group for scan in shown) else "site"
+    names = sorted({getattr(scan, by) for scan in shown})
+    sites = sorted({scan.site for scan in shown})
+    for x, name in enumerate(names):
+        own = sorted((scan for scan in shown if getattr(scan, by) == name), key=lambda scan: scan.areas[m])
+        across = x + (np.linspace(-0.28, 0.28, len(own)) if len(own) > 1 else np.zeros(1))
+        for at, scan in zip(across[np.argsort(np.arange(len(own)) * 7919 % len(own))], own, strict=True):
+            place, colour = (at, scan.areas[m]), _COLOURS[sites.index(scan.site) % len(_COLOURS)]
+            if scan.left_out:
+                axes.plot(*place, "x", color=QUIET, markersize=5)
+                continue
+            axes.plot(*place, "o", color=colour, markersize=5, markerfacecolor=colour if scan.is_reviewed else "white")
+            if abs(scan.z[m]) > OUTLIER_Z:
+                axes.plot(*place, "o", color=FLAG, markersize=10, markerfacecolor="none", markeredgewidth=1.5)
+                side, away = ("left", 8) if at > x else ("right", -8)
+                axes.annotate(
+                    scan.case, place, (away, 0), textcoords="offset points", fontsize=size - 1, color=FLAG, ha=side,
+                    va="center",
+                )  # fmt: skip
+        mean = mean_of([np.mean(values) for values in _by_person((s for s in own if not s.left_out), m).values()])
+        axes.plot([x - 0.36, x + 0.36], [mean.value] * 2, color=INK, linewidth=1.6)
+        axes.plot([x + 0.36] * 2, [mean.low, mean.high], color=INK, linewidth=1.6)
+    axes.set_xticks(range(len(names)), [fill(name or f"{by} not known", 18) for name in names])
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    if by == "group" and len(sites) > 1:
+        marks = [axes.plot([], [], "o", color=_COLOURS[n % len(_COLOURS)], markersize=5)[0] for n in range(len(sites))]
+        axes.legend(marks, [site or "not known" for site in sites], fontsize=size - 2, frameon=False)
+    style_axes(axes, size)
+    axes.set_ylabel("area, mm²", fontsize=size, color=INK)
