@@ -1,7 +1,8 @@
-"""What is shown of a case: figures by matplotlib, the page by one template, and the PDF from the same list.
+"""What is shown of a case: pictures by Pillow, the page by one template, the PDF from the same list by matplotlib.
 
-Figures are functions that draw on any axes, so that page, PDF and panel show the same. matplotlib and Jinja2 may be
-missing in 3D Slicer: they are imported where they are needed, and MissingPackageError says what to install.
+Page, PDF and panel show the same pictures. matplotlib takes half a second to load, so that only the PDF and the figures
+of a follow-up use it. Packages may be missing in 3D Slicer: they are imported where they are needed, and
+MissingPackageError says what to install.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import warnings
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from SpinalCordSegLib.errors import MissingPackageError
@@ -38,14 +40,15 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-# ---- Figures: drawn by matplotlib on any axes, the same for page, PDF and panel
+# ---- Figures
 
 INK, QUIET, FAINT, GAP, PALE, ON_IMAGE = "#1d2733", "#5b6875", "#d5dbe1", "#e4e8ec", "#fdf5ec", "#ffffff"
 CURVE, RAW, FLAG, HEALTHY, BAND = "#1f5f99", "#9fb6cc", "#d9730d", "#d3e8d2", "#dbe7f2"
 _LEAST_SPAN_MM2 = 20.0  # of the area axis: noise of a very even cord must not fill the plot
 _LEVEL_TICK = 36  # pixels
 _MOST_LABELS = 12  # of flagged slices in the area plot
-_PAGE_DPI, _PIXELS_PER_INCH = 200, 100
+_PAGE_DPI = 200
+_SMOOTH = 3
 _FONT = "DejaVu Sans"  # comes with matplotlib
 PAGE_FIGURE_INCHES = (9.0, 3.0)
 
@@ -59,10 +62,10 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure((width, height), facecolor="white")
 
 
-def _can_draw() -> bool:
-    """Whether matplotlib is there; where it is not, the log says what to install."""
+def _can_draw(try_it: Callable[[], Any]) -> bool:
+    """Whether what it needs is there; where it is not, the log says what to install."""
     try:
-        new_figure(1, 1)
+        try_it()
     except MissingPackageError as missing:
         _log.warning("%s", missing)
         return False
@@ -90,9 +93,9 @@ def plot_place(width: float, height: float) -> tuple[float, float, float, float]
     return 0.62 / width, 0.48 / height, 1 - 0.76 / width, 1 - 0.68 / height
 
 
-def style_axes(axes: Axes, size: float, area_axis: Literal["x", "y"] = "y") -> None:
+def style_axes(axes: Axes, size: float) -> None:
     axes.tick_params(labelsize=size, colors=INK, length=3)
-    axes.grid(axis=area_axis, color=FAINT, linewidth=0.8)
+    axes.grid(axis="y", color=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(INK)
@@ -104,82 +107,81 @@ def _runs(chosen: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [(int(first), int(end) - 1) for first, end in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def draw_area(
-    axes: Axes,
+def area_plot(
     table: SliceTable,
     mean_mm2: float,
     norm: Mapping[str, Any] | None = None,
     *,
     z_span_mm: tuple[float, float] | None = None,
-    size: float = 9.0,
-) -> None:
+    pixels: tuple[int, int] = (1800, 600),
+    letter: float = 25.0,
+) -> Canvas:
     """The cross-sectional area along z with its 95 % band: gaps shaded, imputed slices hollow, flagged ones marked with
     their number, levels named.
 
     ``mean_mm2``: NaN for none. ``norm``: a case's comparison with healthy adults; its 5th to 95th percentile is shaded
-    over C2. ``z_span_mm``: z runs upwards between these ends instead of to the right, so that the plot can stand beside
-    a picture of the same height.
+    over C2. ``z_span_mm``: z runs upwards between these ends instead of to the right, up to the picture's upper edge,
+    so that the plot can stand beside a picture. ``pixels``: width, height; ``letter``: height of letters, pixels.
     """
-    z_mm, area, raw = table.z_mm, table.csa_mm2, table.csa_raw_mm2
-    if not np.isfinite(area).any():
-        axes.set_axis_off()
-        axes.text(0.5, 0.5, "no cross-sectional area to plot", transform=axes.transAxes, ha="center", color=INK)
-        return
-    upright = z_span_mm is not None
-    half = float(np.diff(z_mm).min()) / 2 if len(table) > 1 else 0.5
-
-    def put(z: Any, value: Any) -> tuple[Any, Any]:
-        return (value, z) if upright else (z, value)
-
-    shade, z_line, area_line, fill = (
-        (axes.axhspan, axes.axhline, axes.axvline, axes.fill_betweenx)
-        if upright
-        else (axes.axvspan, axes.axvline, axes.axhline, axes.fill_between)
-    )
-    for first, last in _runs(~np.isfinite(area)):
-        shade(z_mm[first] - half, z_mm[last] + half, color=GAP, linewidth=0)
-    for name in dict.fromkeys(table.level[table.level != ""].tolist()):
-        for first, last in _runs(table.level == name):
-            ends = [z_mm[first] - half, z_mm[last] + half]
-            for end in ends:
-                z_line(end, color=FAINT, linewidth=0.8)
-            if norm is not None and name == "C2" and "p5_mm2" in norm:
-                fill(ends, [norm["p5_mm2"]] * 2, [norm["p95_mm2"]] * 2, color=HEALTHY, linewidth=0)
-            at = put(sum(ends) / 2, 0.985 if upright else 1.02)
-            place = axes.get_yaxis_transform() if upright else axes.get_xaxis_transform()
-            axes.text(*at, name, transform=place, fontsize=size, color=QUIET, ha="right" if upright else "center",
-                      va="center" if upright else "bottom")  # fmt: skip
-    band = np.nan_to_num(table.csa_95_mm2)
-    fill(z_mm, area - band, area + band, where=np.isfinite(area), color=BAND, linewidth=0)
-    axes.plot(*put(z_mm, raw), color=RAW, linewidth=1.2)
-    axes.plot(*put(z_mm, area), color=CURVE, linewidth=1.8, marker="o", markersize=2.2)
-    if isfinite(mean_mm2):
-        area_line(mean_mm2, color=CURVE, linewidth=1.0, linestyle=(0, (5, 4)))
-    flagged, imputed = (table.flags != "") & np.isfinite(area), table.is_imputed
-    axes.plot(*put(z_mm[flagged], area[flagged]), color=FLAG, linestyle="none", marker="o", markersize=5)
-    axes.plot(
-        *put(z_mm[imputed], area[imputed]), color=CURVE, linestyle="none", marker="o", markersize=4.5,
-        markerfacecolor="#ffffff", markeredgewidth=0.9,
-    )  # fmt: skip
+    z_mm, area, raw, upright = table.z_mm, table.csa_mm2, table.csa_raw_mm2, z_span_mm is not None
+    is_there, is_flagged = np.isfinite(area), (table.flags != "") & np.isfinite(area)
+    if not is_there.any():
+        blank = Canvas(*pixels)
+        blank.write(pixels[0] / 2, pixels[1] / 2, "no cross-sectional area to plot", letter, INK, "middle")
+        return blank
+    half, band = float(np.diff(z_mm).min()) / 2 if len(table) > 1 else 0.5, np.nan_to_num(table.csa_95_mm2)
     shown = [*area - band, *area + band, *raw, *((norm or {}).get(name, np.nan) for name in ("p5_mm2", "p95_mm2"))]
-    low, high = np.nanmin(shown), np.nanmax(shown)
-    margin = max(0.12 * (high - low), (_LEAST_SPAN_MM2 - (high - low)) / 2)
-    limits = max(0.0, low - margin), high + margin
-    style_axes(axes, size, "x" if upright else "y")
-    if z_span_mm is not None:
-        axes.set(ylim=z_span_mm, xlim=limits)
-        return
-    axes.set(xlim=(z_mm[0] - 2 * half, z_mm[-1] + 2 * half), ylim=limits)
-    mean = "   ·   dashed: mean" if isfinite(mean_mm2) else ""
-    axes.set_xlabel(f"inferior ← z, mm → superior{mean}", fontsize=size, color=INK)
-    axes.set_ylabel("area, mm²", fontsize=size, color=INK)
-    for first, last in _runs(flagged)[:_MOST_LABELS]:
-        low_number, high_number = sorted(table.slice[[first, last]].tolist())
-        axes.annotate(
-            f"{low_number}" if first == last else f"{low_number}–{high_number}",
-            ((z_mm[first] + z_mm[last]) / 2, area[first : last + 1].max()), (0, 5), textcoords="offset points",
-            fontsize=size - 1.5, color=FLAG, ha="center",
-        )  # fmt: skip
+    least, most = float(np.nanmin(shown)), float(np.nanmax(shown))
+    margin = max(0.12 * (most - least), (_LEAST_SPAN_MM2 - (most - least)) / 2)
+    areas = max(0.0, least - margin), most + margin
+    heights = z_span_mm or (float(z_mm[0]) - 2 * half, float(z_mm[-1]) + 2 * half)
+    limits = (areas, heights) if upright else (heights, areas)
+    plot = Plot(pixels, letter, *limits, (4.1, 0.0, 2.7, 2.5) if upright else (5.0, 1.6, 1.1, 3.9))
+
+    def at(z: ArrayLike, value: ArrayLike) -> NDArray[np.float64]:
+        return plot.at(value, z) if upright else plot.at(z, value)
+
+    def shade(first: int, last: int, low: float, high: float, colour: str) -> None:
+        start, end = np.clip([z_mm[first] - half, z_mm[last] + half], *heights)
+        plot.fill(at([start, start, end, end], [low, high, high, low]), colour)
+
+    for first, last in _runs(~is_there):
+        shade(first, last, *areas, GAP)
+    levels = [
+        (name, *run) for name in dict.fromkeys(table.level.tolist()) if name for run in _runs(table.level == name)
+    ]
+    for name, first, last in levels:
+        if norm is not None and name == "C2" and "p5_mm2" in norm:
+            shade(first, last, norm["p5_mm2"], norm["p95_mm2"], HEALTHY)
+    for first, last in _runs(is_there):
+        run = slice(first, last + 1)
+        plot.fill(np.concatenate([at(z_mm[run], (area - band)[run]), at(z_mm[run], (area + band)[run])[::-1]]), BAND)
+    plot.axes(0 if upright else 1)
+    for name, first, last in levels:
+        for end in (z_mm[first] - half, z_mm[last] + half):
+            plot.line(at([end, end], areas), FAINT, 0.09)
+        x, y = at((z_mm[first] + z_mm[last]) / 2, areas[1])
+        where, side = ((x, y + 0.35 * plot.letter), "right") if upright else ((x, y - 0.3 * plot.letter), "middle")
+        plot.write(*where, name, QUIET, side)
+    for values, colour, width in ((raw, RAW, 0.13), (area, CURVE, 0.2)):
+        for first, last in _runs(np.isfinite(values)):
+            plot.line(at(z_mm[first : last + 1], values[first : last + 1]), colour, width)
+    if isfinite(mean_mm2):
+        for start in np.linspace(*heights, 61)[:-1:2]:
+            plot.line(at([start, start + (heights[1] - heights[0]) / 100], mean_mm2), CURVE, 0.11)
+    for chosen, colour, size in (
+        (is_there, CURVE, 0.28), (is_flagged, FLAG, 0.6), (table.is_imputed & is_there, CURVE, 0.6),
+        (table.is_imputed & is_there, "white", 0.38),
+    ):  # fmt: skip
+        plot.dots(at(z_mm[chosen], area[chosen]), colour, size)
+    if not upright:
+        mean = "   ·   dashed: mean" if isfinite(mean_mm2) else ""
+        plot.name_axes(f"inferior ← z, mm → superior{mean}", "area, mm²")
+        for first, last in _runs(is_flagged)[:_MOST_LABELS]:
+            low, high = sorted(table.slice[[first, last]].tolist())
+            x, y = at((z_mm[first] + z_mm[last]) / 2, area[first : last + 1].max())
+            plot.write(x, y - 0.5 * plot.letter, f"{low}" if low == high else f"{low}–{high}", FLAG, "middle")
+    return plot.reduced()
 
 
 # ---- What a montage shows: views of the cord on square display pixels, as a radiologist looks at them
@@ -308,13 +310,17 @@ def chosen_slices(filled: Sequence[int], flagged: Sequence[int], count: int) -> 
 
 
 class Canvas:
-    """A white picture, into which pictures, bars and texts are put; pixels, (x, y) from the upper left corner."""
+    """A white picture, into which pictures, bars and texts are put; pixels, (x, y) from the upper left corner.
+
+    Raises MissingPackageError.
+    """
 
     def __init__(self, width: int, height: int) -> None:
-        from PIL import Image, ImageDraw  # comes with matplotlib
+        _letters(14)  # raises where a package is missing
+        from PIL import Image, ImageDraw
 
         self.image = Image.new("RGB", (width, height), "white")
-        self._draw = ImageDraw.Draw(self.image)
+        self.draw = ImageDraw.Draw(self.image)
 
     def paste(self, picture: NDArray[np.uint8], x: int, y: int) -> None:
         from PIL import Image
@@ -322,13 +328,14 @@ class Canvas:
         self.image.paste(Image.fromarray(picture), (x, y))
 
     def bar(self, x: float, y: float, width: float, height: float, colour: str) -> None:
-        self._draw.rectangle((round(x), round(y), round(x + width) - 1, round(y + height) - 1), fill=colour)
+        self.draw.rectangle((round(x), round(y), round(x + width) - 1, round(y + height) - 1), fill=colour)
 
     def write(self, x: float, y: float, text: str, size: float, colour: str, where: str = "left") -> None:
-        """``y``: of the base line; ``size``: pixels. ON_IMAGE has a dark rim, to be read on fat and on air."""
+        """``y``: of the base line; ``size``: pixels; ``x``: of its left end, or as ``where`` says. ON_IMAGE has a
+        dark rim, to be read on fat and on air."""
         rim = 1 if colour == ON_IMAGE else 0
-        anchor = "rs" if where == "right" else "ls"
-        self._draw.text((x, y), text, colour, _letters(size), anchor, stroke_width=rim, stroke_fill="#000000")
+        anchor = f"{where[0]}s"
+        self.draw.text((x, y), text, colour, _letters(size), anchor, stroke_width=rim, stroke_fill="#000000")
 
     def scale_bar(self, x: float, y: float, length_mm: int, pixels_per_mm: float, labelled: bool = True) -> None:
         self.bar(x - 1, y - 2, length_mm * pixels_per_mm + 2, 5, "#000000")
@@ -336,18 +343,88 @@ class Canvas:
         if labelled:
             self.write(x, y - 7, f"{length_mm} mm", 14, ON_IMAGE)
 
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        return np.asarray(self.image)
+
     def png(self) -> bytes:
         buffer = io.BytesIO()
-        self.image.save(buffer, "png", compress_level=3)
+        self.image.save(buffer, "png", compress_level=1)
         return buffer.getvalue()
+
+
+class Plot:
+    """Two axes with the limits ``x`` and ``y``, drawn three times as large and then reduced, so that edges are smooth.
+
+    ``room``: left, top, right and bottom of the axes, in letters, as are widths and sizes. Points: (n, 2), of ``at``.
+    """
+
+    def __init__(
+        self, pixels: tuple[int, int], letter: float, x: tuple[float, float], y: tuple[float, float],
+        room: tuple[float, float, float, float],
+    ) -> None:  # fmt: skip
+        width, height = (_SMOOTH * n for n in pixels)
+        self._canvas, self.limits, self.letter = Canvas(width, height), (x, y), _SMOOTH * letter
+        left, top, right, bottom = (self.letter * n for n in room)
+        self._ends = (left, width - right), (height - bottom, top)
+
+    def at(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
+        """(…, 2): where points lie on the large picture."""
+        scaled = zip(np.broadcast_arrays(x, y), self.limits, self._ends, strict=True)
+        places = [start + (value - low) / (high - low) * (end - start) for value, (low, high), (start, end) in scaled]
+        return np.stack(places, axis=-1)
+
+    def line(self, points: NDArray, colour: str, width: float) -> None:
+        self._canvas.draw.line(points.ravel().tolist(), colour, max(1, round(width * self.letter)), "curve")
+
+    def fill(self, points: NDArray, colour: str) -> None:
+        self._canvas.draw.polygon(points.ravel().tolist(), colour)
+
+    def dots(self, points: NDArray, colour: str, size: float) -> None:
+        for x, y in points.tolist():
+            self._canvas.draw.circle((x, y), size * self.letter / 2, colour)
+
+    def write(self, x: float, y: float, text: str, colour: str, where: str = "left") -> None:
+        self._canvas.write(x, y, text, self.letter, colour, where)
+
+    def axes(self, grid: int) -> None:
+        """The axes with their numbers, and lines at the numbers of axis ``grid``."""
+        (left, right), (bottom, top) = self._ends
+        self.line(np.array([[left, top], [left, bottom], [right, bottom]]), INK, 0.09)
+        for axis, (low, high) in enumerate(self.limits):
+            most = (0.2, 0.4)[axis] * abs(self._ends[axis][1] - self._ends[axis][0]) / self.letter
+            steps = (share * 10.0**power for power in range(-3, 9) for share in (1, 2, 5))
+            step = next(step for step in steps if (high - low) / step <= max(2, most))
+            for value in np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step:
+                x, y = self.at(value, self.limits[1][0]) if axis == 0 else self.at(self.limits[0][0], value)
+                beyond = [[x, top], [x, y]] if axis == 0 else [[right, y], [x, y]]
+                if axis == grid:
+                    self.line(np.array(beyond), FAINT, 0.09)
+                place = (x, y + 1.2 * self.letter) if axis == 0 else (x - 0.4 * self.letter, y + 0.35 * self.letter)
+                self.write(*place, f"{value:g}", INK, "middle" if axis == 0 else "right")
+
+    def name_axes(self, x: str, y: str) -> None:
+        (left, right), (bottom, top) = self._ends
+        self.write((left + right) / 2, bottom + 2.9 * self.letter, x, INK, "middle")
+        self.write(0.2 * self.letter, top - 0.5 * self.letter, y, INK)
+
+    def reduced(self) -> Canvas:
+        self._canvas.image = self._canvas.image.reduce(_SMOOTH)
+        return self._canvas
 
 
 @cache
 def _letters(size: float) -> Any:
-    from matplotlib.font_manager import findfont
-    from PIL import ImageFont
+    """matplotlib's font. matplotlib itself is not loaded for it, which takes half a second."""
+    try:
+        from PIL import ImageFont
 
-    return ImageFont.truetype(findfont(_FONT), size)
+        found = find_spec("matplotlib")
+    except ImportError:
+        found = None
+    if found is None or found.origin is None:
+        raise MissingPackageError("pictures need the packages matplotlib (its font) and Pillow: pip install matplotlib")
+    return ImageFont.truetype(Path(found.origin).with_name("mpl-data") / "fonts" / "ttf" / "DejaVuSans.ttf", size)
 
 
 _WIDTH, _MARGIN, _SPACE = 1500, 24, 12
@@ -360,12 +437,10 @@ def montage_png(case: Case) -> bytes | None:
     """Planes along the cord, the area beside them, and axial slices with the mask's outline: PNG, 1500 pixels wide.
 
     Without a cord slices of the whole volume are shown, without ``case.image`` the mask alone. None, with a warning in
-    the log, where matplotlib is missing.
+    the log, where Pillow or its font is missing.
     """
-    if not _can_draw():
+    if not _can_draw(lambda: Canvas(1, 1)):
         return None
-    from matplotlib.image import imread
-
     table, mask = case.slices, case.mask
     scene = CordScene.of(case.background, mask)
     n, step = len(scene.mask), scene.spacing_mm[0]
@@ -410,12 +485,9 @@ def montage_png(case: Case) -> bytes | None:
         left += width + 2 * _SPACE
     mean = f", dashed: mean {case.mean_csa_mm2:.1f} mm²" if isfinite(case.mean_csa_mm2) else ""
     canvas.write(left + 60, top - 12, f"area, mm², along z, mm{mean}", 17, QUIET)
-    width, height = _WIDTH - left, plane_height + 36
-    figure = new_figure(width / _PIXELS_PER_INCH, height / _PIXELS_PER_INCH)
-    axes = figure.add_axes((60 / width, 36 / height, (width - _MARGIN - 75) / width, plane_height / height))
-    draw_area(axes, table, case.mean_csa_mm2, z_span_mm=(lowest, lowest + n * step), size=10.5)
-    plot = io.BytesIO(figure_png(figure, _PIXELS_PER_INCH))
-    canvas.paste(np.rint(255 * imread(plot)[:, :, :3]).astype(np.uint8), left, top)
+    size, span = (_WIDTH - left, plane_height + 36), (lowest, lowest + n * step)
+    plot = area_plot(table, case.mean_csa_mm2, z_span_mm=span, pixels=size, letter=14.5)
+    canvas.paste(plot.pixels, left, top)
     for at, k in enumerate(shown):
         row = table.row_of(k)
         flags, area = ("", np.nan) if row is None else (str(table.flags[row]), float(table.csa_mm2[row]))
@@ -515,14 +587,14 @@ def sections(case: Case, montage: bytes | None) -> list[Section]:
         )
 
     decided = review_sentence(case)
+    if _can_draw(lambda: Canvas(1, 1)):
+        curve = area_plot(case.slices, case.mean_csa_mm2, norm).png()
+        area = Section("picture", "Area along the cord", note=note, picture=curve)
+    else:
+        area = Section("text", "Figures", note="Left out: the package matplotlib is not installed.")
     found = [
         Section("boxes", items=_headline(case)),
-        Section(
-            "picture",
-            "Area along the cord",
-            note=note,
-            picture=lambda axes: draw_area(axes, case.slices, case.mean_csa_mm2, norm),
-        ),
+        area,
         *_level_table(case),
         _flag_list(case.flags),
         Section("review", "Review", [decided] if decided else []),
@@ -709,7 +781,7 @@ def html_page(
 
     Raises MissingPackageError without Jinja2.
     """
-    if not _can_draw():
+    if any(callable(one.picture) for one in shown) and not _can_draw(lambda: new_figure(1, 1)):
         shown = [one for one in shown if not callable(one.picture)]
         shown.append(Section("text", "Figures", note="Left out: the package matplotlib is not installed."))
     text: str = template("page.html").render(

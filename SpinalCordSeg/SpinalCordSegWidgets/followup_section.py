@@ -261,9 +261,13 @@ class FollowUpSection(Section):
             return
         ui.runsLabel.setText("\n".join(found.rates))
         from SpinalCordSegLib.longitudinal.report import draw_course  # its modules are slow to load
+        from SpinalCordSegLib.report import drawn_png
 
+        def draw(width: int, height: int) -> bytes:
+            return drawn_png(lambda axes: draw_course(axes, found.content, 8.0), (width / 100, height / 100), 100)
+
+        self._picture.show(draw)
         content = found.content
-        self._picture.show(lambda axes: draw_course(axes, content, 8.0))
         rows, tips = outcome_rows(content)
         show_rows(ui.outcomeTable, rows, tips=tips)
 

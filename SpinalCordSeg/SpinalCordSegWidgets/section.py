@@ -268,10 +268,7 @@ def _row_height(table: Any) -> int:
     return int(table.fontMetrics().height()) + 6
 
 
-# Pictures that matplotlib draws.
-
-
-_DPI = 100
+# Pictures that the library draws.
 
 
 class Picture(qt.QObject):
@@ -289,9 +286,9 @@ class Picture(qt.QObject):
         self._soon = single_shot(0, self._paint, label)
         label.installEventFilter(self)
 
-    def show(self, draw: Callable[[Any], None]) -> None:
-        """``draw``: draws on matplotlib's axes."""
-        self._show(lambda width: _figure(draw, width, self._height))
+    def show(self, draw: Callable[[int, int], bytes]) -> None:
+        """``draw``: gives a PNG of a width and a height."""
+        self._show(lambda width: _figure(draw, max(200, width), self._height))
 
     def show_file(self, path: Path) -> None:
         pixmap = qt.QPixmap(str(path))
@@ -318,12 +315,10 @@ class Picture(qt.QObject):
             self._label.setPixmap(drawn)
 
 
-def _figure(draw: Callable[[Any], None], width: int, height: int) -> Any:
-    """A pixmap; a sentence where matplotlib is missing."""
-    from SpinalCordSegLib.report import drawn_png  # scipy: not when the panel opens
-
+def _figure(draw: Callable[[int, int], bytes], width: int, height: int) -> Any:
+    """A pixmap; a sentence where matplotlib, or its font, is missing."""
     try:
-        png = drawn_png(draw, (max(200, width) / _DPI, height / _DPI), _DPI)
+        png = draw(width, height)
     except MissingPackageError:
         return _("The figure needs the package matplotlib: install it at the top of this panel.")
     pixmap = qt.QPixmap()

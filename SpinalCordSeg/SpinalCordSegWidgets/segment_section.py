@@ -253,9 +253,9 @@ class SegmentSection(Section):
         flagged = {flag.slice for flag in case.flags if flag.slice is not None}
         ui.flagsValue.setText(_("{n} of {all}").format(n=len(flagged), all=case.n_slices))
         show_text(ui.caseFlagLabel, "\n".join(flag.message for flag in case.flags if flag.slice is None))
-        from SpinalCordSegLib.report import draw_area  # scipy: not when the panel opens
+        from SpinalCordSegLib.report import area_plot  # scipy: not when the panel opens
 
-        self._picture.show(lambda axes: draw_area(axes, case.slices, case.mean_csa_mm2, size=7.0))
+        self._picture.show(lambda *pixels: area_plot(case.slices, case.mean_csa_mm2, pixels=pixels, letter=10.0).png())
 
     def _on_apply(self) -> None:
         if self.panel.control.running:

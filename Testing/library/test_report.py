@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from PIL import Image as PictureFile
 
 from SpinalCordSegLib import report as report_module
@@ -20,11 +19,13 @@ from SpinalCordSegLib.image_io import Image
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
 from SpinalCordSegLib.report import (
+    CURVE,
     FLAG,
     GAP,
+    HEALTHY,
     CordScene,
+    area_plot,
     chosen_slices,
-    draw_area,
     montage_png,
     render,
     report_pdf,
@@ -104,43 +105,46 @@ def _table(areas=AREAS, **known):
     return SliceTable.of(len(areas), slice=numbers, z_mm=z_mm, csa_mm2=area, csa_raw_mm2=raw, flags=flags, **known)
 
 
+def _places(pixels, colour):
+    """Rows and columns of the pixels of a colour."""
+    return np.nonzero((pixels == [int(colour[at : at + 2], 16) for at in (1, 3, 5)]).all(axis=2))
+
+
 def _drawn(table, mean=78.0, **options):
-    axes = Figure().add_subplot()
-    draw_area(axes, table, mean, **options)
-    return axes
+    """The axes are 900 pixels long along z."""
+    z_span = options.get("z_span_mm")
+    return area_plot(table, mean, pixels=(320, 925) if z_span else (961, 300), letter=10.0, **options).pixels
 
 
 def test_gap_is_shaded_and_flagged_slices_are_marked_by_number():
-    axes = _drawn(_table())
-    gap = next(patch for patch in axes.patches if patch.get_facecolor()[:3] == pytest.approx(_rgb(GAP), abs=0.01))
-    assert (gap.get_x(), gap.get_x() + gap.get_width()) == (4.5, 7.5)
-    flagged = next(line for line in axes.lines if line.get_color() == FLAG)
-    assert (list(flagged.get_xdata()), list(flagged.get_ydata())) == ([12.0], [110.0])
-    assert "5" in [text.get_text() for text in axes.texts]
-
-
-def _rgb(colour):
-    return [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    pixels = _drawn(_table())  # z from -3 to 15 mm in columns 50 to 950
+    _, gap = _places(pixels, GAP)
+    assert (gap.min(), gap.max()) == pytest.approx((50 + 7.5 * 50, 50 + 10.5 * 50), abs=1.5)
+    rows, columns = _places(pixels, FLAG)
+    assert columns.mean() == pytest.approx(50 + 15 * 50, abs=1.5)
+    above = pixels[: rows.min() - 2].astype(int)  # the number stands there
+    orange = above[..., 0] - above[..., 2] > 60
+    assert np.nonzero(orange)[1].mean() == pytest.approx(columns.mean(), abs=1.5)
 
 
 def test_z_runs_upwards_beside_a_picture():
-    assert _drawn(_table(AREAS[:1])).lines  # a single slice has no step
-    axes = _drawn(_table(), z_span_mm=(-1.5, 13.5))
-    assert axes.get_ylim() == (-1.5, 13.5)
-    assert list(axes.lines[1].get_ydata()) == [0, 3, 6, 9, 12]
+    assert _places(_drawn(_table(AREAS[:1])), CURVE)[0].size  # a single slice has no step
+    rows, _ = _places(_drawn(_table(), z_span_mm=(-1.5, 13.5)), FLAG)  # 15 mm in rows 900 to 0
+    assert rows.mean() == pytest.approx(900 - 13.5 * 60, abs=1.5)
 
 
-def test_levels_are_named_and_healthy_adults_shaded_at_c2():
-    axes = _drawn(_table(level=("C3", "C3", "C2", "C2", "")), norm={"p5_mm2": 55.0, "p95_mm2": 79.0})
-    assert {"C2", "C3"} <= {text.get_text() for text in axes.texts}
-    band = axes.collections[0].get_paths()[0].vertices
-    assert (band[:, 0].min(), band[:, 0].max(), band[:, 1].min(), band[:, 1].max()) == (4.5, 10.5, 55.0, 79.0)
-    assert axes.get_ylim()[0] < 55
+def test_healthy_adults_are_shaded_at_c2():
+    table = _table(level=("C3", "C3", "C2", "C2", ""))
+    assert not _places(_drawn(table), HEALTHY)[0].size
+    _, columns = _places(_drawn(table, norm={"p5_mm2": 55.0, "p95_mm2": 79.0}), HEALTHY)
+    assert (columns.min(), columns.max()) == pytest.approx((50 + 7.5 * 50, 50 + 13.5 * 50), abs=3)
 
 
 @pytest.mark.parametrize("table", [SliceTable.of(), _table([(0, 0.0, nan, "")])])
 def test_no_area_is_a_sentence(table):
-    assert "no cross-sectional area" in _drawn(table, nan).texts[0].get_text()
+    pixels = _drawn(table, nan)
+    assert not _places(pixels, CURVE)[0].size
+    assert (pixels != 255).any()
 
 
 def _pixels(png):
@@ -257,6 +261,8 @@ def test_empty_result_has_a_page_and_a_pdf(result):
 
 def test_without_packages_the_page_goes_without_figures_or_names_what_is_missing(result, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    report_module._letters.cache_clear()
     assert len(_read(result).sources) == 1
     assert montage_png(result) is None
     monkeypatch.setitem(sys.modules, "jinja2", None)

@@ -17,6 +17,7 @@ from slicer_standins import scripted
 from slicer_standins.desktop import click, wait_until
 
 from cmake_lists import install
+from SpinalCordSegLib import report
 from SpinalCordSegLib.case import Case
 from SpinalCordSegNodes.results import CaseFolder, add_result, result_of
 from SpinalCordSegNodes.views import centre_of_slice
@@ -152,8 +153,9 @@ def test_without_onnx_runtime_the_panel_says_so(panel, scene, monkeypatch):
     assert "asked for onnxruntime" in panel.ui.statusLabel.text
 
 
-def test_without_matplotlib_a_sentence_stands_in_place_of_the_curve(done, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+def test_without_pillow_a_sentence_stands_in_place_of_the_curve(done, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    report._letters.cache_clear()
     done.panel.current.refresh()
     wait_until(lambda: "matplotlib" in done.ui.areaPicture.text)
 
