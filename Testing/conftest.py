@@ -1,7 +1,5 @@
 """What all tests share. The public data folder is optional: tests that need it skip, and say so, without it."""
 
-from __future__ import annotations
-
 import os
 import sys
 import tempfile

@@ -11,7 +11,7 @@ import qt
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import SpinalCordSegError
-from SpinalCordSegLib.model.checkpoint import publish_model
+from SpinalCordSegLib.model.checkpoint import NETWORKS, publish_model
 from SpinalCordSegTrainerLib.cli import STOP_FILE
 from SpinalCordSegTrainerWidgets.pytorch import check_training, repair
 from SpinalCordSegWidgets.install import DeviceChoice, DeviceProbe
@@ -65,7 +65,6 @@ def summary_text(result: Mapping[str, Any]) -> str:
 # The settings and the command line that they make. Their defaults are those of the parameter node.
 
 
-NETWORKS = {"ra_unet": "RA-U-Net", "unet": "U-Net", "deep_unet": "Deep U-Net"}
 # Line edits and their parameters, kept by hand: Slicer's own connection writes every letter back into the edit, and so
 # puts the cursor to its end while somebody types in the middle.
 _EDITS = {

@@ -1,7 +1,5 @@
 """Synthetic DICOM for the tests: a small oblique stack with known positions, and a neck with a finished case."""
 
-from __future__ import annotations
-
 import io
 import os
 import signal

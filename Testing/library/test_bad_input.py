@@ -1,9 +1,8 @@
 """Damaged, hostile and odd files, tables and headers, and such as say what is not so: each is read as what it is, told
 of on the case, or refused in one clear line with nothing half-written."""
 
-from __future__ import annotations
-
 import contextlib
+import errno
 import gzip
 import json
 import os
@@ -35,7 +34,7 @@ from SpinalCordSegLib.errors import (
     SpinalCordSegError,
     VoxelError,
 )
-from SpinalCordSegLib.files import check_claimed_size, remove_abandoned_parts, without_padding
+from SpinalCordSegLib.files import check_claimed_size, read_table, remove_abandoned_parts, without_padding
 from SpinalCordSegLib.identity import safe_case_name
 from SpinalCordSegLib.image_io import Image, read_cord, read_grid, read_image, to_itk, write_volume
 from SpinalCordSegLib.phantom import Phantom, PhantomConfig, make_phantom
@@ -131,10 +130,39 @@ def test_only_old_remains_of_ours_are_removed(tmp_path: Path) -> None:
     names = (".neck.0123456789ab.part", ".0123456789ab.part.csv", ".part", "neck.part", ".mine.part")
     for name in names:
         _text(tmp_path / name, "x")
+    half = tmp_path / ".neck.abcdef012345.part"
+    half.mkdir()
+    _text(half / "mask.nii.gz", "x")
     remove_abandoned_parts(tmp_path)
-    assert len(list(tmp_path.iterdir())) == len(names)  # they may be somebody's who is writing
+    remove_abandoned_parts(tmp_path / "gone")
+    assert len(list(tmp_path.iterdir())) == len(names) + 1  # they may be somebody's who is writing
     remove_abandoned_parts(tmp_path, age_s=-1)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".mine.part", ".part", "neck.part"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, r"cannot be read \(No such file"),
+        ("disc;mm\nC2/C3 für;4".encode("latin-1"), "not UTF-8 text; save"),
+    ],
+)
+def test_a_table_that_cannot_be_read(tmp_path: Path, content: bytes | None, words: str) -> None:
+    if content is not None:
+        (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(InputFileError, match=words):
+        read_table(tmp_path / "t.csv")
+
+
+def test_an_image_is_read_without_a_stderr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under pythonw."""
+
+    def refuse(_: int) -> int:
+        raise OSError(errno.EBADF, "bad file descriptor")
+
+    write_volume(MASK, tmp_path / "x.nrrd")
+    monkeypatch.setattr(os, "dup", refuse)
+    assert np.array_equal(read_image(tmp_path / "x.nrrd").volume.voxels, MASK.voxels)
 
 
 def test_a_gzip_whose_header_claims_more_than_any_volume_has_is_not_unpacked(tmp_path: Path, capsys) -> None:

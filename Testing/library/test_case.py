@@ -5,6 +5,7 @@ import json
 import os
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timezone
 from math import isnan
@@ -302,12 +303,58 @@ def test_the_lock_of_a_killed_program_is_taken_away(tmp_path: Path, left: str, m
     assert _names(tmp_path) == set()
 
 
-def test_a_program_that_is_stopped_on_this_computer_keeps_its_lock(tmp_path: Path) -> None:
+@pytest.mark.parametrize("of_another_user", [False, True])
+def test_a_program_that_is_stopped_on_this_computer_keeps_its_lock(
+    tmp_path: Path, monkeypatch, of_another_user
+) -> None:
+    def kill(*_: int) -> None:
+        if of_another_user:
+            raise PermissionError
+
+    monkeypatch.setattr(os, "kill", kill)
     lock = tmp_path / ".neck.lock"
     lock.write_text(f"a {os.getpid()} {files.platform.node()} 2024-01-31T12:00:00Z somebody program")
     os.utime(lock, (time.time() - 4000,) * 2)
     with pytest.raises(OutputError, match=f"delete {lock}"), files.locked(tmp_path / "neck", 0.1):
         pass
+
+
+@pytest.mark.parametrize("theirs", ["a 1 elsewhere 2024-01-31T12:00:00Z another program", ""])
+def test_of_two_programs_that_break_a_lock_one_has_it(tmp_path: Path, monkeypatch, theirs: str) -> None:
+    """The other one was faster: it has the lock by now, or is just about to take it."""
+    lock, rename = tmp_path / ".neck.lock", os.rename
+
+    def late(source: Path, target: Path) -> None:
+        lock.write_text(theirs) if theirs else lock.unlink()
+        rename(source, target)
+
+    lock.write_text(f"a 999999999 {files.platform.node()} 2024-01-31T12:00:00Z somebody program")
+    monkeypatch.setattr(os, "rename", late)
+    refused = pytest.raises(OutputError, match="another@elsewhere") if theirs else nullcontext()
+    with refused, files.locked(tmp_path / "neck", 0.1):
+        assert not theirs
+    assert [path.read_text() for path in tmp_path.iterdir()] == [theirs] * bool(theirs)
+
+
+@pytest.mark.parametrize("kind", ["going", "gone", "forbidden"])
+def test_a_lock_that_is_just_being_removed_is_waited_for(tmp_path: Path, monkeypatch, kind: str) -> None:
+    """Windows refuses it as if forbidden; elsewhere it may be gone before it is read."""
+    lock, opened, refused = tmp_path / ".neck.lock", os.open, []
+
+    def refuse(path: Path, *how: int) -> int:
+        if kind == "forbidden" or not refused:
+            refused.append(path)
+            raise (FileExistsError if kind == "gone" else PermissionError)(errno.EACCES, "Access is denied")
+        return opened(path, *how)
+
+    if kind == "going":
+        lock.touch()
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(time, "sleep", lambda _: lock.unlink(missing_ok=True))
+    monkeypatch.setattr(files.getpass, "getuser", lambda: os.environ["NO SUCH VARIABLE"])
+    ends = pytest.raises(OutputError, match="no permission") if kind == "forbidden" else nullcontext()
+    with ends, files.locked(tmp_path / "neck"):
+        assert kind != "forbidden" and " unknown " in lock.read_text()
 
 
 def test_of_two_corrections_at_once_one_wins_and_the_other_is_told(folder: Path, ai: Case) -> None:

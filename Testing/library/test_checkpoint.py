@@ -1,8 +1,6 @@
 """Model files: what is written is read, and everything else is refused with the reason and never executed. And
 networks."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import pickle

@@ -1,7 +1,5 @@
 """A batch on a local dask cluster gives what the serial one gives; a cluster that cannot be used is told at once."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any

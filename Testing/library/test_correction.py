@@ -141,36 +141,36 @@ def test_marked_discs_survive_a_correction(tmp_path) -> None:
     assert read_mask(folder, "mask_given").ijk[:, :, 34].any()
 
 
-def test_found_discs_stay_unconfirmed_beside_a_mark(tmp_path) -> None:
-    mask = Volume.from_ijk(np.pad(np.ones((12, 9, 60), bool), ((2, 2), (2, 2), (0, 0))), np.diag([0.8, 0.8, 1.0, 1.0]))
+def _measured(tmp_path: Path, *options: str) -> tuple[Volume, Path]:
+    """A straight mask of 40 slices of 1 mm, and the folder of its case."""
+    mask = Volume.from_ijk(np.pad(np.ones((12, 9, 40), bool), ((2, 2), (2, 2), (0, 0))), np.diag([0.8, 0.8, 1.0, 1.0]))
     write_volume(mask, tmp_path / "m.nii.gz")
-    main(["measure", str(tmp_path / "m.nii.gz"), "--output", str(tmp_path / "out"), "--around", "5"])
-    command = ["correct", str(tmp_path / "out" / "m"), str(tmp_path / "m.nii.gz"), "--disc", "C2/C3=44"]
-    main([*command, "--found", "C3/C4=26"])
-    case = Case.load(tmp_path / "out" / "m")
+    assert main(["measure", str(tmp_path / "m.nii.gz"), "--output", str(tmp_path / "out"), "--force", *options]) == 0
+    return mask, tmp_path / "out" / "m"
+
+
+def test_found_discs_stay_unconfirmed_beside_a_mark(tmp_path) -> None:
+    _, folder = _measured(tmp_path, "--around", "5")
+    command = ["correct", str(folder), str(tmp_path / "m.nii.gz"), "--disc", "C2/C3=34"]
+    main([*command, "--found", "C3/C4=16"])
+    case = Case.load(folder)
     assert list(case.levels.discs_mm) == ["C2/C3", "C3/C4"]
     assert case.discs_from == "found, not confirmed"
-    assert case.slices.pam50_slice[35] == pytest.approx(907.5 - 37 / 2)
+    assert case.slices.pam50_slice[25] == pytest.approx(907.5 - 37 / 2)
     main(command)
-    assert Case.load(tmp_path / "out" / "m").discs_from == "marked"
+    assert Case.load(folder).discs_from == "marked"
 
 
 def test_the_reason_without_levels_survives_a_correction(tmp_path) -> None:
-    mask = Volume.from_ijk(np.pad(np.ones((12, 9, 40), bool), ((2, 2), (2, 2), (0, 0))), np.diag([0.8, 0.8, 1.0, 1.0]))
-    write_volume(mask, tmp_path / "m.nii.gz")
-    main(["measure", str(tmp_path / "m.nii.gz"), "--output", str(tmp_path / "out"), "--around", "5"])
-    before = Case.load(tmp_path / "out" / "m").levels.reason
+    mask, folder = _measured(tmp_path, "--around", "5")
+    before = Case.load(folder).levels.reason
     assert before
-    assert store_correction(tmp_path / "out" / "m", mask).levels.reason == before
+    assert store_correction(folder, mask).levels.reason == before
 
 
 def test_a_correction_says_that_it_is_not_compared_with_healthy_adults(tmp_path) -> None:
-    mask = Volume.from_ijk(np.pad(np.ones((12, 9, 40), bool), ((2, 2), (2, 2), (0, 0))), np.diag([0.8, 0.8, 1.0, 1.0]))
-    write_volume(mask, tmp_path / "m.nii.gz")
-    command = ["measure", str(tmp_path / "m.nii.gz"), "--output", str(tmp_path / "out"), "--disc", "C2/C3=20"]
-    folder = tmp_path / "out" / "m"
     for person, said in ((["--age", "47", "--sex", "male"], "age and sex are not kept"), ([], "")):
-        assert main([*command, *person, "--force"]) == 0
+        mask, folder = _measured(tmp_path, "--disc", "C2/C3=20", *person)
         for levels in (None, LevelOptions((DiscMark(3, slice=21),))):
             norm = store_correction(folder, mask, levels=levels).levels.norm
             assert said in norm["text"] and "47" not in norm["text"] if said else norm is None

@@ -1,7 +1,5 @@
 """The CPU's engine gives torch's logits for every network and window, needs no torch, and says what it lacks."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """DICOM series are found, chosen and read by position, never by name or number."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable
 from pathlib import Path

@@ -1,8 +1,6 @@
 """DICOM out: proved by dciodvfy, read back to the same voxels and numbers; what is refused, and the reason, which does
 not tell who the patient is."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess
@@ -81,6 +79,14 @@ def numbers_of(group) -> dict:
     return found
 
 
+def content_of(case: Path) -> dict:
+    return json.loads((case / "report.json").read_text(encoding="utf-8"))
+
+
+def comments_of(report) -> str:
+    return " ".join(str(item.value) for item in report.iterall() if item.keyword == "TextValue")
+
+
 def stack_of(seg, series_folder: Path) -> np.ndarray:
     """The segment on the slices of its series, from inferior."""
     sources = {str(one.SOPInstanceUID): one for one in map(dcmread, series_folder.iterdir())}
@@ -94,7 +100,7 @@ def test_everything_is_valid_dicom_and_reads_back(neck, series_folder, case, tmp
     neck.finish(series_folder, case)
     files = write_export(load_export(case, find_series(series_folder)), KINDS, tmp_path / "out")
     assert [path.name for path in files.values()] == ["neck.seg.dcm", "neck.sr.dcm", "neck.pdf.dcm"]
-    content = json.loads((case / "report.json").read_text(encoding="utf-8"))
+    content = content_of(case)
 
     seg = hd.seg.segread(files["seg"])
     assert np.array_equal(stack_of(seg, series_folder), neck.stack)
@@ -144,7 +150,7 @@ def test_a_mask_made_elsewhere_is_manual_only_when_somebody_says_so(neck, series
 def test_a_range_has_a_group_of_its_own(neck, series_folder, tmp_path):
     case = neck.finish(series_folder, tmp_path / "case", slice_range=(2, 5))
     files = write_export(load_export(case, find_series(series_folder)), ["sr"], tmp_path / "out")
-    content = json.loads((case / "report.json").read_text(encoding="utf-8"))
+    content = content_of(case)
     report = hd.sr.srread(files["sr"]).content
     (whole,), (part,) = report.get_volumetric_roi_measurement_groups(), report.get_image_measurement_groups()
     assert set(numbers_of(whole)) == {("118565006", None), ("121211", None)}
@@ -255,12 +261,12 @@ def test_a_reviewed_case_is_valid_dicom_and_says_truthfully_who_made_it(neck, se
     seg = hd.seg.segread(files["seg"])
     assert seg.SegmentSequence[0].SegmentAlgorithmType == "SEMIAUTOMATIC"
     assert np.array_equal(stack_of(seg, series_folder), drawn)
-    content = json.loads((case / "report.json").read_text(encoding="utf-8"))
+    content = content_of(case)
     (group,) = hd.sr.srread(files["sr"]).content.get_volumetric_roi_measurement_groups()
     assert numbers_of(group)["118565006", None] == (content["volume_mm3"], "mm3")
     report = dcmread(files["sr"])
     assert report.VerificationFlag == "UNVERIFIED"
-    comments = " ".join(str(item.value) for item in report.iterall() if item.keyword == "TextValue")
+    comments = comments_of(report)
     assert "Accepted by A. Meyer in review" in comments and "no signature" in comments
     assert content["volume_mm3"] == pytest.approx(drawn.sum() * mask.voxel_volume_mm3, abs=0.01)
 
@@ -276,7 +282,7 @@ _PATIENT = ("Pérez", "José", "00123456", "19660101", "ACC77")
 
 def _say(case: Path, **changed) -> Path:
     """Change the case's report."""
-    content = json.loads((case / "report.json").read_text(encoding="utf-8"))
+    content = content_of(case)
     (case / "report.json").write_text(json.dumps(content | changed), encoding="utf-8")
     return case
 
@@ -414,10 +420,6 @@ def _measured(neck, image: Path | None, folder: Path) -> Path:
     return folder / "out" / "drawn"
 
 
-def _content(case: Path) -> dict:
-    return json.loads((case / "report.json").read_text(encoding="utf-8"))
-
-
 def test_a_drawn_mask_belongs_to_the_images_it_was_measured_with(neck, series_folder, tmp_path):
     case, other = _measured(neck, series_folder, tmp_path), _other_patient(neck, tmp_path / "other")
 
@@ -428,11 +430,11 @@ def test_a_drawn_mask_belongs_to_the_images_it_was_measured_with(neck, series_fo
             load_export(case, find_series(other), drawn_by_hand=True)
 
     check()
-    before, mask = _content(case)["input"], read_mask(case)
+    before, mask = content_of(case)["input"], read_mask(case)
     voxels = mask.ijk.copy()
     voxels[:, :, 3] = np.roll(voxels[:, :, 3], 1, axis=0)
     store_correction(case, mask.with_ijk(voxels), "A. Meyer", image=read_image(series_folder))
-    assert _content(case)["input"]["image_fingerprint"] == before["image_fingerprint"]
+    assert content_of(case)["input"]["image_fingerprint"] == before["image_fingerprint"]
     check()
 
 
@@ -469,7 +471,7 @@ def test_an_acceptance_of_another_mask_is_told_as_such(neck, series_folder, tmp_
     for sha256, told in ((own, False), ("ab" * 32, True)):
         update_review(case, lambda old, of=sha256: decided(old, ACCEPTED, "A. Meyer", mask_sha256=of))
         report = build(load_export(case, find_series(series_folder)), ["sr"])["sr"]
-        comments = " ".join(str(item.value) for item in report.iterall() if item.keyword == "TextValue")
+        comments = comments_of(report)
         page = (case / "report.html").read_text(encoding="utf-8")
         assert "Accepted by A. Meyer in review" in comments
         assert [("ATTENTION: decided on another mask" in text) for text in (comments, page)] == [told, told]
@@ -516,6 +518,5 @@ def test_a_copy_under_another_id_is_exported_on_somebody_s_word_alone(neck, seri
     act = Case.load(case).history[-1]
     assert (act.what, act.who) == ("exported under another patient ID (anonymised for the trial)", "A. Meyer")
     assert export(series_folder, "--force") == 0
-    report = dcmread(tmp_path / "out" / "neck.sr.dcm")
-    comments = " ".join(str(item.value) for item in report.iterall() if item.keyword == "TextValue")
+    comments = comments_of(dcmread(tmp_path / "out" / "neck.sr.dcm"))
     assert "History: " in comments and "(anonymised for the trial) by A. Meyer, mask" in comments

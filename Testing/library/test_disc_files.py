@@ -1,7 +1,5 @@
 """Discs from maps and markups of other programs, drawn so that each disc's place is known."""
 
-from __future__ import annotations
-
 import json
 from itertools import pairwise
 from pathlib import Path

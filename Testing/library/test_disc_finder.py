@@ -1,7 +1,5 @@
 """Where discs lie along the cord: drawn ribbons and volumes whose answer is known, and one real neck."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,15 +1,13 @@
 """Prediction on the input's own grid, bounded and stoppable; windows about the cord; when GPU memory runs out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from itertools import permutations, product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
+from storage_orders import STORAGE_ORDERS, stored, unstored
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
@@ -349,21 +347,6 @@ def oblique_neck(shape: tuple[int, int, int], spacing_mm: tuple[float, float, fl
     return Volume.from_ijk(voxels.astype(np.float32), matrix)
 
 
-def stored(volume: Volume, order: tuple[int, ...], flips: tuple[bool, ...]) -> Volume:
-    """The same voxels at the same places in another storage order (own arithmetic, not that of the library)."""
-    axes = [axis for axis in range(3) if flips[axis]]
-    matrix = volume.ijk_to_ras[:, [*order, 3]].copy()
-    shape = [volume.ijk_shape[axis] for axis in order]
-    for axis in axes:
-        matrix[:, 3] += matrix[:, axis] * (shape[axis] - 1)
-        matrix[:, axis] *= -1
-    return Volume.from_ijk(np.flip(volume.ijk.transpose(order), axes), matrix)
-
-
-def unstored(voxels: np.ndarray, order: tuple[int, ...], flips: tuple[bool, ...]) -> np.ndarray:
-    return np.flip(voxels, [axis for axis in range(3) if flips[axis]]).transpose(np.argsort(order))
-
-
 @pytest.mark.parametrize("grid", GRIDS)
 def test_48_orientations_one_mask(grid: str, monkeypatch: pytest.MonkeyPatch) -> None:
     volume = oblique_neck(*GRIDS[grid], 20.0)
@@ -371,7 +354,7 @@ def test_48_orientations_one_mask(grid: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(inference, "cpu_engine", lambda checkpoint: engine)
     checkpoint = Checkpoint("random", "0", NetworkConfig("deep_unet", 1), NORMALISATION, {})
     masks, probabilities = [], []
-    for order, flips in product(permutations(range(3)), product((False, True), repeat=3)):
+    for order, flips in STORAGE_ORDERS:
         image = stored(volume, order, flips)
         probability = predict(image, checkpoint, device="cpu").probability
         mask = find_cord(probability, image).mask

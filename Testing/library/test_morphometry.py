@@ -3,13 +3,13 @@ slice, the centreline, bands of areas; and the stated answers for odd masks."""
 
 import math
 from dataclasses import replace
-from itertools import permutations, product
 from math import isnan, nan, pi, radians, sqrt, tan
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from storage_orders import STORAGE_ORDERS, stored
 
 from SpinalCordSegLib.image_io import read_labels
 from SpinalCordSegLib.morphometry import (
@@ -208,31 +208,20 @@ def _leaning_cord() -> np.ndarray:
     return voxels
 
 
-def _stored(canonical: np.ndarray, matrix: np.ndarray, order: tuple[int, ...], flips: tuple[bool, ...]) -> Volume:
-    stored = canonical.transpose(order)
-    placed = matrix[:, [*order, 3]].copy()
-    for axis, flip in enumerate(flips):
-        if flip:
-            placed[:3, 3] += placed[:3, axis] * (stored.shape[axis] - 1)
-            placed[:3, axis] *= -1
-    return Volume.from_ijk(np.flip(stored, [a for a, flip in enumerate(flips) if flip]), placed)
-
-
 def test_all_48_orientations_give_the_same_numbers() -> None:
     c, s = np.cos(np.radians(20)), np.sin(np.radians(20))
     matrix = np.eye(4)
     matrix[:3, :3] = np.array([[1, 0, 0], [0, c, -s], [0, s, c]]) * SPACING
     matrix[:3, 3] = (11.0, -35.0, 60.0)
     voxels = _leaning_cord()
-    reference = measure(Volume.from_ijk(voxels, matrix))
+    volume = Volume.from_ijk(voxels, matrix)
+    reference = measure(volume)
     assert (None, "tilt") in _kinds(reference)
-    for order, flips in product(permutations(range(3)), product((False, True), repeat=3)):
-        stored = _stored(voxels, matrix, order, flips)
-        measures = measure(stored)
+    numbers = list(range(voxels.shape[2]))
+    for order, flips in STORAGE_ORDERS:
+        measures = measure(stored(volume, order, flips))
         _assert_same(measures, reference)
-        last = voxels.shape[2] - 1
-        flipped = flips[order.index(2)]
-        assert measures.slices.slice.tolist() == [last - k if flipped else k for k in range(voxels.shape[2])]
+        assert measures.slices.slice.tolist() == (numbers[::-1] if flips[2] else numbers)
 
 
 def _assert_same(a: CordMeasures, b: CordMeasures) -> None:

@@ -1,7 +1,5 @@
 """From probability to mask: the path among what usually distracts, smoothing, imputed outlines, cleaning."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Slices onto the model's grid and back: the paper's rule to the letter, and discs that keep place and size."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

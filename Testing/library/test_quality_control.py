@@ -1,7 +1,5 @@
 """Failures that must be flagged and natural cords that must not; images that the method was not made for; ranking."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Vertebral levels from marked discs, and the comparison with healthy adults: a range, or every reason why not."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,14 +1,12 @@
 """One head stored in all 48 axis orders is one head: straight, oblique, at 45°, isotropic or not. A mask on a grid."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from itertools import permutations, product
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+from storage_orders import STORAGE_ORDERS, stored, unstored
 
 from SpinalCordSegLib.case import Case, read_mask, save_case
 from SpinalCordSegLib.correction import store_correction
@@ -21,7 +19,6 @@ from SpinalCordSegLib.pipeline import measure_mask
 from SpinalCordSegLib.training_set import add_to_training_set
 from SpinalCordSegLib.volume import Volume, place_on
 
-STORAGE_ORDERS = [(axes, flips) for axes in permutations(range(3)) for flips in product((False, True), repeat=3)]
 SHAPE = (4, 5, 6)
 ISOTROPIC, ANISOTROPIC = (1.0, 1.0, 1.0), (0.5, 0.75, 5.0)
 
@@ -54,21 +51,6 @@ def volume_of(turn: np.ndarray, spacing_mm: tuple[float, float, float]) -> Volum
     matrix[:3, :3] = turn * spacing_mm
     matrix[:3, 3] = 10, -20, 30
     return Volume.from_ijk(np.arange(np.prod(SHAPE)).reshape(SHAPE), matrix)
-
-
-def stored(volume: Volume, axes: tuple[int, ...], flips: tuple[bool, ...]) -> Volume:
-    """The same head with the array's axes in another order and some of them reversed."""
-    voxels, matrix = volume.ijk, volume.ijk_to_ras.copy()
-    for axis in range(3):
-        if flips[axis]:
-            voxels = np.flip(voxels, axis)
-            matrix[:3, 3] += matrix[:3, axis] * (volume.ijk_shape[axis] - 1)
-            matrix[:3, axis] *= -1
-    return Volume.from_ijk(voxels.transpose(axes), matrix[:, [*axes, 3]])
-
-
-def unstored(array: np.ndarray, axes: tuple[int, ...], flips: tuple[bool, ...]) -> np.ndarray:
-    return np.flip(array.transpose(np.argsort(axes)), [axis for axis in range(3) if flips[axis]])
 
 
 def voxel_at(volume: Volume, ras: np.ndarray) -> int:

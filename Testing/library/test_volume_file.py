@@ -1,7 +1,5 @@
 """Volume files: what is written comes back on the same grid, whatever the format; any kind of input gives one Image."""
 
-from __future__ import annotations
-
 import logging
 import os
 import struct
@@ -213,14 +211,16 @@ def test_a_sheared_sform_does_not_matter_beside_a_qform(tmp_path: Path, sform_co
     np.testing.assert_allclose(grid.volume.ijk_to_ras, STRAIGHT, atol=1e-5)
 
 
-def test_a_header_without_orientation_is_read_with_a_note(tmp_path: Path) -> None:
+def test_a_header_without_orientation_is_read_with_a_remark(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     image = nib.Nifti1Image(noise(4, 5, 6), STRAIGHT)
     image.set_sform(None, 0)
     image.set_qform(None, 0)
     nib.save(image, tmp_path / "x.nii.gz")
-    grid = read_grid(tmp_path / "x.nii.gz")
-    assert "no orientation" in grid.notes[0]
-    assert grid.volume.orientation == "LPS"
+    with caplog.at_level(logging.WARNING):
+        read = read_image(tmp_path / "x.nii.gz")
+    (note,) = read.notes
+    assert "holds no orientation" in note and f"x.nii.gz: {note}" in caplog.text
+    assert read.volume.orientation == "LPS"
 
 
 # Volume files that cannot be used are refused in one line that names them, with nothing else on stderr.
@@ -490,16 +490,6 @@ def test_real_volumes_of_three_orientations(shared_data: Path, tmp_path: Path) -
         back = read_image(tmp_path / "back.nii").volume
         np.testing.assert_array_equal(back.ijk, image.volume.ijk)
         np.testing.assert_allclose(back.ijk_to_ras, image.volume.ijk_to_ras, rtol=1e-6, atol=1e-5)
-
-
-def test_a_remark_on_the_header_is_logged_and_goes_along(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    image = nib.Nifti1Image(volume().ijk, GRID)
-    image.set_sform(None, 0)
-    image.set_qform(None, 0)
-    nib.save(image, tmp_path / "t1w.nii.gz")
-    with caplog.at_level(logging.WARNING):
-        (note,) = read_image(tmp_path / "t1w.nii.gz").notes
-    assert "holds no orientation" in note and f"t1w.nii.gz: {note}" in caplog.text
 
 
 # Label maps: whole numbers, and a choice where there are several.

@@ -1,7 +1,5 @@
 """The worker: standard input read in a thread, and the panels' own commands."""
 
-from __future__ import annotations
-
 import os
 import sys
 import threading

@@ -1,10 +1,9 @@
 """A file appears whole or not at all, where it was asked for and nowhere else, and a refused write says why."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 from SpinalCordSegLib.case import Case, restore_interrupted, save_case
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import OutputError
-from SpinalCordSegLib.files import atomic_write, inside, is_plain_name, write_json, write_text
+from SpinalCordSegLib.files import atomic_write, free_path, inside, is_plain_name, user_folder, write_json, write_text
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
@@ -78,6 +77,29 @@ def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"a folder of that name is in the way|no permission"):
         write_text(tmp_path / "a.txt", "text")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "out"]
+
+
+@pytest.mark.parametrize(
+    ("platform", "variable", "folder"),
+    [
+        ("win32", "LOCALAPPDATA", "AppData/Local"),
+        ("darwin", "", "Library/Application Support"),
+        ("linux", "XDG_DATA_HOME", ".local/share"),
+    ],
+)
+def test_the_users_own_folder_is_where_the_platform_wants_it(platform, variable, folder, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.delenv(variable, raising=False)
+    assert user_folder() == Path.home() / folder / "SpinalCordSeg"
+    if variable:
+        monkeypatch.setenv(variable, str(tmp_path))
+        assert user_folder() == tmp_path / "SpinalCordSeg"
+
+
+def test_a_free_name_is_the_next_number(tmp_path: Path) -> None:
+    for name in ("a.txt", "a-2.txt", "a-3.txt"):
+        assert free_path(tmp_path / "a.txt").name == name
+        (tmp_path / name).touch()
 
 
 # Names out of tables, reports, headers and folders lead nowhere else than into the folder that was chosen.

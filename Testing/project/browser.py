@@ -1,7 +1,5 @@
 """A Chromium without a window, driven over a pipe by its DevTools protocol: real key presses, pictures of the page."""
 
-from __future__ import annotations
-
 import base64
 import json
 import os

@@ -1,7 +1,5 @@
 """What CMake installs of both modules: read from the globs in their CMakeLists.txt."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from pathlib import Path

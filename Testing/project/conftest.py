@@ -1,7 +1,5 @@
 """The tree that the project's own rules are checked on."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -4,8 +4,6 @@ A test that asks for a GPU (mark ``gpu``) is left out of the run where there is 
 skip, of a test or of a whole file, becomes a failure that quotes the reason.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys

@@ -1,7 +1,5 @@
 """A series full of identifiers, and the search for them in everything that was written, unpacked."""
 
-from __future__ import annotations
-
 import gzip
 import re
 import zlib

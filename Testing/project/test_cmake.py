@@ -1,7 +1,5 @@
 """What CMake ships is what the tree holds, and an install of both modules in one folder works."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """What no file of the repository may say, and how big it may be."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

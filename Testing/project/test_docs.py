@@ -1,7 +1,5 @@
 """The commands in README and docs run as they stand, and what the pages name exists."""
 
-from __future__ import annotations
-
 import argparse
 import re
 import runpy

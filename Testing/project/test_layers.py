@@ -1,7 +1,5 @@
 """Which package may import what. Read from the source, imports inside functions included."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

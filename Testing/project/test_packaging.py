@@ -1,7 +1,5 @@
 """A wheel holds both libraries and the models; version, licences and the entry of the catalogue agree with the tree."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import struct

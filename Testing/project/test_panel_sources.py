@@ -1,8 +1,6 @@
 """Every text of the panels can be translated, as one literal; no .ui file and no code that Qt 5.15 or Qt 6 does not
 know."""
 
-from __future__ import annotations
-
 import ast
 import re
 import xml.etree.ElementTree as ElementTree

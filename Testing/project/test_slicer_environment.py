@@ -1,7 +1,5 @@
 """The command line starts light, and runs with no package but those that 3D Slicer has, plus ONNX Runtime."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -3,8 +3,6 @@
 slicer-core and PySide6 (extra "slicer-test") are installed by `make test`.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import sys

@@ -1,7 +1,5 @@
 """A small slanted cord with answers that can be counted, as a volume and as a finished case."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from math import nan
 from typing import Any

@@ -1,7 +1,5 @@
 """The threshold model's neck as a DICOM series, and a stand-in for Slicer's DICOM database that knows it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from pydicom import dcmread

@@ -1,7 +1,5 @@
 """A command line for the tests of the worker: does what its arguments say, one after the other."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """Visits of a phantom as measured masks of the scene, without a child process and its seconds."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import slicer

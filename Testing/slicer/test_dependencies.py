@@ -1,7 +1,5 @@
 """What segmenting and training need, absent, old, unfit or broken: each is recognised and repaired, only on a click."""
 
-from __future__ import annotations
-
 import hashlib
 import subprocess
 import sys

@@ -3,8 +3,6 @@
 The tests wait for what has to happen, however long that takes on a busy machine; pytest ends a test that hangs.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import os

@@ -1,7 +1,5 @@
 """The button that teaches the chosen model a training set: the command that is run, and what comes of it."""
 
-from __future__ import annotations
-
 from threshold_model import write_threshold_model
 
 _LIBRARIES = ("SpinalCordSegLib", "SpinalCordSegTrainerLib")

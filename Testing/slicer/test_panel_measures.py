@@ -1,7 +1,5 @@
 """The panel with a finished case: numbers, table, jumping, texts, files; scenes that close; missing packages."""
 
-from __future__ import annotations
-
 import compileall
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Levels, follow-up, comparison of two visits and DICOM out, in the panel; the child processes really run."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """A user's session in the stand-in desktop, with real mouse clicks and the child process really running."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os

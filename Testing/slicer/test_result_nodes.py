@@ -1,7 +1,5 @@
 """Tables, plot and report as nodes: right numbers, and all of it there again after saving and loading the scene."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,8 +1,6 @@
 """Review and correction of one mask in the panel: states, undo, numbers that follow, autosaves, and the AI's own never
 touched."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

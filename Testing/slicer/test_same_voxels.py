@@ -1,7 +1,5 @@
 """One image, one answer: Python API, command line, batch, Slicer's nodes and the panel's job give the same voxels."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

@@ -1,8 +1,6 @@
 """Masks and volumes as nodes: the same voxels at the same place, the right name and tags, and never over somebody's
 work."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import slicer

@@ -1,7 +1,5 @@
 """Says so where the tests of the Slicer side do not run."""
 
-from __future__ import annotations
-
 import importlib.util
 
 import pytest

@@ -1,7 +1,5 @@
 """A user's session with the training panel in the stand-in desktop: real mouse clicks, the command line running."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
@@ -154,14 +152,11 @@ def test_a_failure_is_one_message_and_a_report_without_folders(trainer, folder, 
 
 def test_settings_keep_the_trainers_defaults_and_are_known_to_it(trainer, tmp_path):
     from SpinalCordSegTrainerLib.config import TrainingConfig, with_settings
-    from SpinalCordSegTrainerWidgets.main_widget import NETWORKS
 
     form, ui = trainer.panel.form, trainer.ui
     words = form.arguments("train")
     pairs = [words[n + 1] for n, word in enumerate(words) if word == "--set"]
     assert with_settings(TrainingConfig(), pairs) == TrainingConfig(name="my model")
-    for network in NETWORKS:
-        assert with_settings(TrainingConfig(), [f"network.name={network}"]).network.name == network
     assert "--tolerant" not in words
     ui.tolerantBox.checked = True
     assert all("--tolerant" in form.arguments(name) for name in ("check", "find-lr", "train", "evaluate"))

@@ -3,8 +3,6 @@
 Each test is one way to mix patients. The selectors behave as in the worst Slicer (see mrml_widgets).
 """
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import numpy as np

@@ -1,8 +1,6 @@
 """The work list in the panel: which image and masks are shown, which image a case finds, what is stored where, also
 where two people work on one folder."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import SimpleNamespace
 

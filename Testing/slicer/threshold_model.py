@@ -1,7 +1,5 @@
 """A model whose answer is known: it finds what is brighter than half of its slice's range. Not trained, set by hand."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Four small labelled necks and one that cannot be used, for the training panel: quick to train on, easy to find."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

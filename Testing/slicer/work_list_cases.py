@@ -1,7 +1,5 @@
 """Measured cases in a folder of results, and what a user of the work list does with them."""
 
-from __future__ import annotations
-
 import atexit
 import shutil
 import tempfile

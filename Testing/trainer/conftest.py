@@ -1,7 +1,5 @@
 """Small slice caches of drawn necks, and label maps with known shapes for the simulated ones."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,8 +1,6 @@
 """A small drawn case as files, 0.6 × 0.5 × 4 mm voxels in a turned grid (i to posterior, j to the right); a tiny model;
 the configuration that a training command makes of its arguments."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Augmentation: labels stay on their pixels, nothing leaves 0..1, the same generator gives the same batch."""
 
-from __future__ import annotations
-
 from dataclasses import fields, replace
 
 import pytest

@@ -1,7 +1,5 @@
 """Who is held out, and batches that depend on the update alone: nobody is on both sides of a split."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """One configuration: the paper's values as defaults, the same after JSON, and refusals that name the field."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

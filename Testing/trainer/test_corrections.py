@@ -1,7 +1,5 @@
 """A model learns from a few corrected cases, beside rehearsal slices, and is offered only where it is better."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, replace
 from pathlib import Path
 

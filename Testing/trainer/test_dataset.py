@@ -1,11 +1,8 @@
 """Cases on disk: folders, manifests, workspaces, label maps on other grids, and every fault named."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -291,27 +288,6 @@ BOMB = DOCTYPE.format(extra='<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">'
 def test_refused(layers: str, doctype: str, words: str, moved: Path) -> None:
     with pytest.raises(TrainingDataError, match=words):
         read_workspace(_write(moved / "ws" / "w.itksnap", layers, "/was/here/ws", doctype))
-
-
-def _save(volume: Volume, path: Path) -> None:
-    """As ITK-SNAP does: through ITK; the pair through nibabel, which writes NIfTI-1 in two files."""
-    if path.suffix == ".hdr":
-        nibabel.save(nibabel.Nifti1Pair(volume.ijk, volume.ijk_to_ras), path)
-        return
-    write_volume(volume, path.with_name("kept.nii"))
-    image = sitk.ReadImage(str(path.with_name("kept.nii")))
-    path.with_name("kept.nii").unlink()
-    sitk.WriteImage(image, str(path))
-
-
-@pytest.mark.parametrize("name", ["a_seg.nii", "a_seg.nrrd", "a_seg.mhd", "a_seg.hdr"])
-def test_every_format_of_itk_snap(name: str, tmp_path: Path) -> None:
-    write_volume(cord_image(), tmp_path / "a.nii.gz")
-    _save(cord_label(), tmp_path / name)
-    (case,) = match_files(tmp_path).cases
-    loaded = load_case(case)
-    np.testing.assert_array_equal(loaded.mask.ijk, cord_label().ijk == 1)
-    assert loaded.notes == ()
 
 
 def test_a_label_map_that_slicer_cropped_and_reordered_is_taken(tmp_path: Path) -> None:

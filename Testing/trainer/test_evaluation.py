@@ -1,7 +1,5 @@
 """Scores by hand, masks of other programs, cross-validation, two raters."""
 
-from __future__ import annotations
-
 import csv
 import json
 import math

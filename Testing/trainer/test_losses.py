@@ -1,7 +1,5 @@
 """The loss against its written formula, the learning rate over a run, and its bounds from curves of known answer."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,8 +1,6 @@
 """The recipes of the model that ships: validation with figures by hand, averaged and calibrated weights, simulated
 people whose areas are known exactly."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable

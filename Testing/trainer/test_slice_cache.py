@@ -1,7 +1,5 @@
 """Slice caches: written whole or not at all, read as they were, made anew for other data."""
 
-from __future__ import annotations
-
 import json
 import os
 import time

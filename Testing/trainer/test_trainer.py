@@ -1,7 +1,5 @@
 """A run learns, resumes bit for bit, survives kills and full disks, starts from a model, and is shared by processes."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

@@ -1,7 +1,5 @@
 """The commands end to end; errors in one line; nobody's name leaves the folder."""
 
-from __future__ import annotations
-
 import json
 import signal
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """A corrected case goes into a training set; the trainer takes the folder as it is and learns on from a model."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -104,7 +104,8 @@ def publish_model(path: Path, stem: str = "") -> Path:
 
 FORMAT = "SpinalCordSeg model"
 FORMAT_VERSION = 1
-NETWORKS = ("ra_unet", "unet", "deep_unet")
+NETWORKS = {"ra_unet": "RA-U-Net", "unet": "U-Net", "deep_unet": "Deep U-Net"}
+"""Name and title of every network; its class is in networks.py, which needs torch."""
 REPEATABILITY = "repeatability"
 """The field of the scores with the measured repeatability; what it holds: longitudinal/change.py."""
 

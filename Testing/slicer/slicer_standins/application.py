@@ -3,8 +3,6 @@
 ``start()`` sets slicer.mrmlScene, slicer.app and slicer.modules so that the wheel's slicer.util works as in Slicer.
 """
 
-from __future__ import annotations
-
 import sys
 import tempfile
 import types

@@ -1,7 +1,5 @@
 """Stand-ins for the ctk widgets that the modules use."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from slicer_standins.pythonqt import ctk, qt

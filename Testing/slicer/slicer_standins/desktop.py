@@ -1,7 +1,5 @@
 """Qt beside the scene: everything a module's panel needs to open."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from typing import Any

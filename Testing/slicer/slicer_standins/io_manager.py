@@ -1,7 +1,5 @@
 """Stand-in for qSlicerCoreIOManager: what slicer.util loads and saves with, done by Slicer's own storage nodes."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What VTK, ITK and MRML complain about, kept so that a test can fail on it: in C++ an error is only a printed line."""
 
-from __future__ import annotations
-
 import vtk
 
 

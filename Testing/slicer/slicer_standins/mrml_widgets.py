@@ -1,7 +1,5 @@
 """Stand-ins for the qMRML widgets that the modules use: what they accept, what they list, what they tell."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

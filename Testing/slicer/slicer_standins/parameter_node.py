@@ -3,8 +3,6 @@
 Knows str, bool, int, float and node classes, and the widgets of the modules; anything else is an error.
 """
 
-from __future__ import annotations
-
 import sys
 import types
 import typing

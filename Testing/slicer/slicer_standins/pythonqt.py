@@ -4,8 +4,6 @@ Strict where PythonQt is: an unknown signal, ``label.text()``, a new attribute o
 are errors here as in Slicer. Importing this module changes PySide6's classes for the whole process.
 """
 
-from __future__ import annotations
-
 import ctypes
 import inspect
 import sys

@@ -1,7 +1,5 @@
 """Slicer's base classes for a scripted module (what they mean, not how they are written), and opening a panel."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import sys

@@ -1,7 +1,5 @@
 """Stand-in for qMRMLSegmentEditorWidget: no effects, but its nodes, its undo (Slicer's own) and its good manners."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import slicer

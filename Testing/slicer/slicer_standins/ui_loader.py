@@ -1,7 +1,5 @@
 """A QUiLoader that knows the stand-ins; a custom widget class or property that is not known is an error."""
 
-from __future__ import annotations
-
 import xml.etree.ElementTree as ElementTree
 from typing import Any
 
