@@ -71,7 +71,7 @@ from SpinalCordSegLib.review import (
 )
 from SpinalCordSegLib.slice_table import SliceTable, counted, csv_text
 from SpinalCordSegLib.version import SOFTWARE_VERSION
-from SpinalCordSegLib.vertebral_levels import LevelOptions, LevelReport
+from SpinalCordSegLib.vertebral_levels import BELOW_UPPER_END, LevelOptions, LevelReport
 from SpinalCordSegLib.volume import Volume, bounding_box, place_on
 
 SCHEMA = "SpinalCordSeg report"
@@ -312,10 +312,17 @@ class Case(CordMeasures):
         """The name of the mask's file in the folder; "" before it is written."""
         return next((name for name in self.files if name.startswith("mask.")), "")
 
+    def upper_end_in(self, mask: Volume) -> int | None:
+        """Canonical slice of the cord's upper end as the run of the network found it, where ``mask`` ends there too."""
+        end, filled = self.levels and self.levels.upper_end, np.flatnonzero(mask.voxels.any(axis=(1, 2)))
+        if not end or not filled.size or mask.from_input_slice(end.slice) != filled[-1]:
+            return None
+        return int(filled[-1])
+
     @property
     def discs_from(self) -> str:
         """ "marked", "found, not confirmed" (by the program), or "found, accepted" with the case; "" without discs."""
-        if self.levels is None or self.levels.reason:
+        if self.levels is None or not self.levels.discs_mm:
             return ""
         if self.levels_asked is None or not self.levels_asked.automatic:
             return "marked"
@@ -327,8 +334,8 @@ class Case(CordMeasures):
         rows = () if self.levels is None else content["levels"]["levels"]
         levels: dict[str, dict[str, Any]] = {row["name"]: row for row in rows}
         of_levels = {
-            f"{name.lower().replace('-', '_')}_{column}": levels.get(name, {}).get(column)
-            for name in ("C2", "C3", "C2-C3")
+            f"{short}_{column}": levels.get(name, {}).get(column)
+            for short, name in {"c2": "C2", "c3": "C3", "c2_c3": "C2-C3", "below_upper_end": BELOW_UPPER_END}.items()
             for column in ("mean_csa_mm2", "mean_csa_95_mm2", "sd_csa_mm2", "coverage")
         }
         return {name: content.get(name, of_levels.get(name)) for name in SUMMARY_COLUMNS} | {
@@ -422,6 +429,9 @@ SUMMARY_COLUMNS = {
     "c2_c3_mean_csa_95_mm2": "half of its 95 % band",
     "c2_c3_sd_csa_mm2": "standard deviation between the slices of C2 and C3",
     "c2_c3_coverage": "share 0 to 1 of C2 and C3 that the measured cord covers",
+    "below_upper_end_mean_csa_mm2": f"mean area {BELOW_UPPER_END} of the cord, at the foramen magnum, where the program"
+    " found that end in the image; whatever the discs are",
+    "below_upper_end_coverage": "share 0 to 1 of that interval that the measured cord covers",
     "disc": "where the levels come from: marked, or found by the program; empty where there are none",
     "n_flags": "number of flags",
     "flags": "their kinds, separated by blanks",

@@ -188,7 +188,8 @@ def measured_anew(
     changes = None if before is None else mask_changes(cord.mask, before)
     everywhere = set(range(cord.mask.shape[0]))
     changed = everywhere if changes is None else {one.canonical_slice for one in changes.slices}
-    cord = replace(cord, evidence=case.slices.evidence(cord.mask.shape[0], changed))
+    evidence = case.slices.evidence(cord.mask.shape[0], changed)
+    cord = replace(cord, evidence=evidence, upper_end=case.upper_end_in(cord.mask))
     found = measure_mask(
         cord, case.name, image=image, slice_range=case.range, levels=replace(asked, was_compared=was_compared)
     )

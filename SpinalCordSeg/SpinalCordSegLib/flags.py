@@ -43,7 +43,7 @@ many_flags | slices | 0.5 | Many flags | So many slices are flagged that the who
 low_confidence | network | 1.5 | Low confidence | The network was unsure.
 unclear_edge | network | 1.3 | Unclear edge | The image shows little of the outline, or an imputed one was moved far.
 cord_end | network | 2.5 | End of the cord | The mask ends where a cord goes on, or where the network became unsure.
-levels | discs | 0.5 | Vertebral levels | A level is missing, partly covered or approximate, or a disc is doubtful.
+levels | discs | 0.5 | Levels | A level is missing, partly covered or approximate, or a disc or the upper end doubtful.
 """
 
 KINDS: dict[str, FlagKind] = {

@@ -187,7 +187,7 @@ def _measured(
     contrast = "" if image is None else contrast_of(image.volume, place_on(mask, image.volume))
     facts = known_facts(dicom) | ({"t1w": False} if contrast not in ("", "T1w-like") else {})
     asked = _with_discs_found(options.levels, image, mask)
-    levels = measure_levels(mask, measures, asked, facts=facts)
+    levels = measure_levels(mask, measures, asked, facts=facts, upper_end=cord.upper_end)
     of_levels = () if levels is None else levels.flags
     flags = merge_flags(remarks, of_image, of_size, measures.flags, of_levels, of_slices)
     table = measures.slices.with_flags(flags)
@@ -196,8 +196,11 @@ def _measured(
         table = replace(table, instance_number=np.array(numbers, dtype=np.int64))
     if levels is not None:
         names = [levels.by_slice.get(k, "") for k in table.canonical_slice.tolist()]
-        in_pam50 = [levels.pam50_slice.get(k, np.nan) for k in table.canonical_slice.tolist()]
-        table = replace(table, level=np.array(names, dtype=np.str_), pam50_slice=np.array(in_pam50))
+        places = {
+            name: np.array([getattr(levels, name).get(k, np.nan) for k in table.canonical_slice.tolist()])
+            for name in ("pam50_slice", "below_upper_end_mm")
+        }
+        table = replace(table, level=np.array(names, dtype=np.str_), **places)
     measured = {one.name: getattr(measures, one.name) for one in fields(CordMeasures)}
     return Case(
         **measured | {"flags": flags, "slices": table} | known,

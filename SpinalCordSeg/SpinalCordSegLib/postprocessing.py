@@ -33,6 +33,8 @@ _FREE_TILT, _FREE_MM = 0.6, 1.5  # sideways mm per mm of height, and beyond it, 
 _STEEPEST_TILT, _STEEPEST_MM = 0.35, 4.0  # what lies further aside is no continuation
 _SHORTEST_MM, _LEAST_PEAK = 8.0, 0.85  # of a cord that ends within the image; of the surest slice of any cord
 _AS_SURE, _QUANTILE, _FADE_MM = 0.95, 0.75, 30.0  # the upper end: share of the certainty below it; most that is cut
+_LIKE, _CONTAINED, _OPEN, _OPEN_MM = 0.2, 2.0, 4.0, 6.0  # see ends_below_brain
+_LOOK_DOWN_MM, _LOOK_UP_MM, _ABOVE_END_MM, _BESIDE_MM = 20.0, 45.0, 10.0, 35.0
 _SECTORS, _RING_MM = 12, (0.8, 2.6)  # the image on both sides of the outline, without the outline's own blur
 _STEP = 0.15  # an edge: grey values that differ by this share of the cord's
 LEAST_SEEN = 0.75
@@ -50,13 +52,15 @@ class CordMask:
     """``mask``: bool, at most one region in every axial slice, without holes; it may be empty. ``removed_mm3``,
     ``filled_mm3``: what was left off as no cord, and holes. ``evidence``: of a network's mask, columns of the slice
     table by name, a value for every slice of the volume: ``network_area_mm2`` inside the network's own contour,
-    ``confidence``, ``seen_edge`` (all NaN without cord) and ``imputed`` (1 or 0)."""
+    ``confidence``, ``seen_edge`` (all NaN without cord) and ``imputed`` (1 or 0). ``upper_end``: the canonical slice in
+    which the cord itself ends, brain in view above it; None: the image ends there, or it is not known."""
 
     mask: Volume
     flags: tuple[Flag, ...] = ()
     removed_mm3: float = 0.0
     filled_mm3: float = 0.0
     evidence: Mapping[str, NDArray] = field(default_factory=dict)
+    upper_end: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,9 +118,11 @@ def find_cord(probability: Volume, image: Volume, threshold: float = 0.5, *, imp
     computed = np.flatnonzero(chances.any(axis=(1, 2))).tolist()
     path = best_path([r for k in computed for r in find_regions(chances[k], k, threshold, pixel_mm)], slice_mm)
     kept = path if _is_cord(path, computed, slice_mm) else []
+    ends = False
     if kept and kept[-1].k != computed[-1]:  # a cord that leaves the image does not end
-        kept = cut_unsure_top(kept, slice_mm)
+        kept, ends = cut_unsure_top(kept, slice_mm)
     mask = _drawn(kept, chances.shape)
+    upper_end = kept[-1].k if ends and ends_below_brain(image, mask, kept[-1].k) else None
     area_mm2, confidence, seen = np.full((3, len(mask)), np.nan)
     for region in kept:
         k = region.k
@@ -134,7 +140,7 @@ def find_cord(probability: Volume, image: Volume, threshold: float = 0.5, *, imp
     elif len(kept) < len(path):
         text = f"the cord's upper end was cut {len(path) - len(kept)} slices below the end of what the network found,"
         flags.append(case_flag("cord_end", f"{text} where it was no longer sure: look there"))
-    return CordMask(probability.with_voxels(mask), tuple(flags), removed_mm3, 0.0, evidence)
+    return CordMask(probability.with_voxels(mask), tuple(flags), removed_mm3, 0.0, evidence, upper_end)
 
 
 def clean(mask: Volume) -> CordMask:
@@ -215,15 +221,52 @@ def _is_cord(path: Sequence[Region], computed: Sequence[int], slice_mm: float) -
     return path[0].k == computed[0] or path[-1].k == computed[-1] or len(path) * slice_mm >= _SHORTEST_MM
 
 
-def cut_unsure_top(path: list[Region], slice_mm: float) -> list[Region]:
+def cut_unsure_top(path: list[Region], slice_mm: float) -> tuple[list[Region], bool]:
     """The path up to its last slice that is nearly as sure as the cord below: cord turns into medulla without an edge.
 
-    Where more than 30 mm are unsure the image is poor, and its cord is a person's to judge: nothing is cut.
+    Where more than 30 mm are unsure the image is poor, and its cord is a person's to judge: nothing is cut, and the
+    second answer is False.
     """
     sure = np.array([region.confidence for region in path])
     least = _AS_SURE * float(np.quantile(sure[-max(1, round(2 * _FADE_MM / slice_mm)) :], _QUANTILE))
     last = int(np.flatnonzero(sure >= least)[-1])
-    return path if (path[-1].k - path[last].k) * slice_mm > _FADE_MM else path[: last + 1]
+    is_clear = (path[-1].k - path[last].k) * slice_mm <= _FADE_MM
+    return (path[: last + 1] if is_clear else path), is_clear
+
+
+def ends_below_brain(image: Volume, mask: NDArray[np.bool_], top: int) -> bool:
+    """Whether what ends in slice ``top`` is the cord at the foramen magnum: above it the image goes on for 10 mm, and
+    what has the cord's grey value, followed from slice to slice, opens into brain within 45 mm.
+
+    In the 20 mm below, the region within 20 % of the cord's grey has to be the cord (at most twice its area, median):
+    elsewhere nothing can be followed. Open: four times the cord's area over 6 mm. A cord that leaves through a side of
+    the image does not end.
+    """
+    pixel_mm, slice_mm = image.pixel_mm, image.slice_mm
+    if (len(mask) - 1 - top) * slice_mm < _ABOVE_END_MM or mask[top, [0, -1]].any() or mask[top][:, [0, -1]].any():
+        return False
+
+    def grown(k: int, region: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """What of slice ``k`` is like the median of ``region`` and continues it."""
+        window, found = around(region, pixel_mm, _BESIDE_MM), np.zeros_like(region)
+        grey = ndimage.gaussian_filter(image.voxels[k][window].astype(np.float32), [0.5 / mm for mm in pixel_mm])
+        middle = float(np.median(grey[region[window]]))
+        found[window] = region_with(np.abs(grey - middle) < _LIKE * abs(middle), region[window])
+        return found
+
+    below = [k for k in range(max(0, top - int(_LOOK_DOWN_MM / slice_mm)), top + 1) if mask[k].any()]
+    cord = float(np.median([np.count_nonzero(mask[k]) for k in below]))
+    if np.median([np.count_nonzero(grown(k, mask[k])) for k in below]) > _CONTAINED * cord:
+        return False
+    region, open_mm = mask[top], 0.0
+    for k in range(top + 1, min(len(mask), top + int(_LOOK_UP_MM / slice_mm) + 1)):
+        region = grown(k, region)
+        if not region.any():
+            return False
+        open_mm = open_mm + slice_mm if np.count_nonzero(region) > _OPEN * cord else 0.0
+        if open_mm >= _OPEN_MM:
+            return True
+    return False
 
 
 def _drawn(path: Sequence[Region], shape: tuple[int, ...]) -> NDArray[np.bool_]:

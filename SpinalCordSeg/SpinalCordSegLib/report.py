@@ -26,8 +26,9 @@ from scipy import ndimage
 
 from SpinalCordSegLib.errors import MissingPackageError
 from SpinalCordSegLib.image_io import SEGMENT_COLOUR_RGB
-from SpinalCordSegLib.review import DECISIONS, ON_ANOTHER_MASK, review_text
+from SpinalCordSegLib.review import ACCEPTED, DECISIONS, ON_ANOTHER_MASK, review_text
 from SpinalCordSegLib.slice_table import NONE, SliceTable, columns, counted
+from SpinalCordSegLib.vertebral_levels import UPPER_END, LevelMeasures
 from SpinalCordSegLib.volume import Volume
 
 if TYPE_CHECKING:
@@ -636,27 +637,41 @@ def _headline(case: Case) -> list[tuple[str, str, str]]:
 
 
 def _level_table(case: Case) -> list[Section]:
-    """Mean areas by vertebral level with the comparison with healthy adults; nothing where no disc was marked."""
+    """Mean areas by vertebral level, below the cord's upper end, and the comparison with healthy adults; nothing where
+    no disc was marked and no end found."""
     if case.levels is None:
         return []
-    levels, norm = case.levels.rows, case.levels.norm
-    healthy = [Section("text", "Healthy adults", note=f"{norm['text']}.")] if norm else []
-    if case.levels.reason:
-        return [Section("text", "Area by vertebral level", note=f"None: {case.levels.reason}."), *healthy]
+    report, found = case.levels, []
+    if report.reason:
+        found.append(Section("text", "Area by vertebral level", note=f"None: {report.reason}."))
+    elif report.discs_mm or report.upper_end is None:
+        discs = ", ".join(report.discs_mm) or "none at the cord found"
+        note = (
+            f"Discs ({case.discs_from or 'marked'}): {discs}. Vertebral levels along the cord’s centreline, not spinal"
+            " levels. “Approximate” and “fitted” use the lengths of the PAM50 template."
+        )
+        by_discs = [row for row in report.rows if row.basis != UPPER_END]
+        found.append(_areas("Area by vertebral level", by_discs, note))
+    if report.upper_end is not None:
+        state = "accepted with the case" if case.review.state == ACCEPTED else "not confirmed"
+        note = (
+            f"Found by the program in slice {report.upper_end.slice} ({state}), within {report.upper_end.within_mm:.0f}"
+            " mm of the foramen magnum in 95 % of simulated heads. It is no vertebral level: compare it with areas of"
+            " this name alone."
+        )
+        below = [row for row in report.rows if row.basis == UPPER_END]
+        found.append(_areas("Area below the cord’s upper end", below, note))
+    return found + ([Section("text", "Healthy adults", note=f"{report.norm['text']}.")] if report.norm else [])
+
+
+def _areas(title: str, measured: Sequence[LevelMeasures], note: str) -> Section:
     rows = []
-    for row in levels:
+    for row in measured:
         how = row.remark or ("around the disc" if row.basis == "disc" else "between discs")
         area, spread, length = (_number(mm, "{:.1f}") for mm in (row.mean_csa_mm2, row.sd_csa_mm2, row.length_mm))
         rows.append((row.name, area, spread, str(row.n_slices), length, f"{100 * row.coverage:.0f} %", how))
-    discs = ", ".join(case.levels.discs_mm) or "none at the cord found"
-    note = (
-        f"Discs ({case.discs_from}): {discs}. Vertebral levels along the cord’s centreline, not spinal levels."
-        " “Approximate” and “fitted” use the lengths of the PAM50 template."
-    )
     titles = ("level", "mean area, mm²", "SD, mm²", "slices", "length, mm", "coverage", "how it was found")
-    partial = {n for n, row in enumerate(levels) if row.coverage < 0.98}
-    found = [Section("table", "Area by vertebral level", rows, note, titles, partial)]
-    return found + healthy
+    return Section("table", title, rows, note, titles, {n for n, row in enumerate(measured) if row.coverage < 0.98})
 
 
 def _flag_list(flags: Sequence[Flag]) -> Section:

@@ -135,6 +135,12 @@ class SliceTable:
     flags: Texts = _str("flags", "kinds of flag on this slice, separated by blanks")
     instance_number: Ints = _int("instance", "DICOM InstanceNumber, where the slices are a series' images")
     level: Texts = _str("level", "vertebral level of the slice's middle, where discs are known")
+    below_upper_end_mm: Floats = _float(
+        "below upper end", "mm", 2,
+        "distance along the cord from its upper end, at the foramen magnum, down to the slice's middle, where the"
+        " program found that end in the image, brain in view above it; a person has to confirm it",
+        on_page=False,
+    )  # fmt: skip
     pam50_slice: Floats = _float(
         "PAM50 slice", "", 2,
         "slice of the PAM50 template (0.5 mm, from inferior, from 0) that the slice's middle corresponds to, with"

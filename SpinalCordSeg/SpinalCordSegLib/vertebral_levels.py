@@ -46,6 +46,17 @@ _BEYOND_MM = 15.0  # further from the end of the cord found, going straight on i
 _PLAUSIBLE_SCALE = (0.7, 1.35)  # a person's neck against the template's
 _BASES = ("discs", "fitted", "approximate")  # from the surest to the weakest
 
+# Without discs: below the cord's upper end at the foramen magnum. By PAM50's lengths it is C1 and the dens, which scans
+# of the head show where C2/C3 lies outside them. Liu et al. 2015 (Multiple Sclerosis and Related Disorders 4) found
+# such a level, 2.5 cm below the pons, more reliable than C2/C3 in scans of the head.
+BELOW_UPPER_END_MM = (10.0, 30.0)
+BELOW_UPPER_END = "{:g} to {:g} mm below the upper end".format(*BELOW_UPPER_END_MM)
+UPPER_END = "upper end"
+"""Basis of what is measured below it."""
+UPPER_END_95_MM = 5.0
+"""95 % of the upper ends found in simulated heads lie within this distance of the foramen magnum (docs/results.md)."""
+_UPPER_END_ABOVE_C2_C3_MM = (22.0, 65.0)  # from a small child's to the longest neck's
+
 
 @dataclass(frozen=True)
 class DiscMark:
@@ -100,7 +111,8 @@ class Level:
     """One vertebral level as positions along the cord, mm (see Centreline), ``low_mm`` < ``high_mm``.
 
     ``basis``: "discs" (both marked), "fitted" (between two marked discs, by the template's proportions), "approximate"
-    (the template's length from one disc) or "disc" (around one). ``remark``: what is doubtful; "" for nothing.
+    (the template's length from one disc), "disc" (around one) or "upper end" (below the cord's, whatever the discs
+    are). ``remark``: what is doubtful; "" for nothing.
     """
 
     name: str
@@ -133,37 +145,88 @@ class LevelMeasures:
     mean_csa_95_mm2: float = nan
 
 
+@dataclass(frozen=True)
+class UpperEnd:
+    """The cord's upper end in the image, at the foramen magnum, as the program found it (see ``ends_below_brain``); no
+    disc is needed for it. ``slice``: the input's own, the last one with cord; ``at_mm``: its upper face along the
+    cord, see Centreline. ``within_mm``: of the foramen magnum, in 95 % of simulated heads."""
+
+    slice: int
+    at_mm: float
+    within_mm: float
+
+
 @dataclass(frozen=True, eq=False)
 class LevelReport:
-    """Areas by vertebral level. ``discs_mm``: marked discs by name, along the line that the case was measured on.
-    ``norm``: the comparison with healthy adults, see ``c2_percentile``; None where it was not asked for. ``reason``:
-    why no disc was found in the image; "" otherwise.
+    """Areas by vertebral level, and below the cord's upper end. ``discs_mm``: marked discs by name, along the line that
+    the case was measured on. ``norm``: the comparison with healthy adults, see ``c2_percentile``; None where it was not
+    asked for. ``reason``: why no disc was found in the image; "" otherwise. ``upper_end``: None where it is not known.
 
     In memory only: ``places``, the levels along the cord from superior to inferior, only those that can be located;
     ``by_slice``: canonical slice → name of the level its middle lies in; ``pam50_slice``: likewise → see
-    ``pam50_slices``; ``flags``, of kind "levels".
+    ``pam50_slices``; ``below_upper_end_mm``: likewise; ``flags``, of kind "levels".
     """
 
     discs_mm: dict[str, float] = field(default_factory=dict, metadata={"decimals": 3})
     rows: tuple[LevelMeasures, ...] = field(default=(), metadata={"key": "levels"})
     norm: dict[str, Any] | None = None
     reason: str = ""
+    upper_end: UpperEnd | None = None
     places: tuple[Level, ...] = field(default=(), metadata={"json": False})
     by_slice: dict[int, str] = field(default_factory=dict, metadata={"json": False})
     pam50_slice: dict[int, float] = field(default_factory=dict, metadata={"json": False})
+    below_upper_end_mm: dict[int, float] = field(default_factory=dict, metadata={"json": False})
     flags: tuple[Flag, ...] = field(default=(), metadata={"json": False})
 
 
 def measure_levels(
-    mask: Volume, measures: CordMeasures, options: LevelOptions, *, facts: Mapping[str, bool | None] | None = None
+    mask: Volume,
+    measures: CordMeasures,
+    options: LevelOptions,
+    *,
+    facts: Mapping[str, bool | None] | None = None,
+    upper_end: int | None = None,
 ) -> LevelReport | None:
-    """The levels of a cleaned mask and its measures; None where no disc is marked and none was looked for.
+    """The levels of a cleaned mask and its measures; None where no disc is marked, none was looked for, and the cord's
+    upper end is not known.
 
-    ``facts``: "t1w", "corrected_3d", "contrast_agent" as far as a header tells. Raises ConfigurationError.
+    ``facts``: "t1w", "corrected_3d", "contrast_agent" as far as a header tells. ``upper_end``: see CordMask. Raises
+    ConfigurationError.
     """
+    report = _by_discs(mask, measures, options, facts or {})
+    return report if upper_end is None else _with_upper_end(report or LevelReport(), mask, measures, upper_end)
+
+
+def _with_upper_end(report: LevelReport, mask: Volume, measures: CordMeasures, canonical_slice: int) -> LevelReport:
+    """The same with what lies below the cord's upper end; a place that the disc C2/C3 contradicts is none."""
+    line = centreline(mask)
+    row = canonical_slice - int(line.canonical_slice[0])
+    at_mm = float(line.arc_mm[row] + line.length_mm[row] / 2)
+    disc_mm, (least_mm, most_mm) = report.discs_mm.get(DISC_NAMES[C2_C3]), _UPPER_END_ABOVE_C2_C3_MM
+    if disc_mm is not None and not least_mm <= at_mm - disc_mm <= most_mm:
+        text = f"the cord ends {at_mm - disc_mm:.0f} mm above the disc C2/C3, expected {least_mm:g} to {most_mm:g}:"
+        return replace(report, flags=merge_flags(report.flags, [case_flag("levels", f"{text} check both")]))
+    within_mm = round(float(np.hypot(UPPER_END_95_MM, mask.slice_mm / 2)), 1)
+    end = UpperEnd(mask.to_input_slice(canonical_slice), at_mm, within_mm)
+    low_mm, high_mm = (at_mm - mm for mm in reversed(BELOW_UPPER_END_MM))
+    remark = f"the upper end found by the program, within {end.within_mm:.0f} mm of the foramen magnum; no disc needed"
+    below = _measured(line, measures.slices, Level(BELOW_UPPER_END, low_mm, high_mm, UPPER_END, remark))
+    text = f"the cord's upper end (slice {end.slice}) was found by the program and not confirmed: look at it"
+    return replace(
+        report,
+        rows=(*report.rows, below),
+        upper_end=end,
+        below_upper_end_mm=dict(zip(line.canonical_slice.tolist(), (at_mm - line.arc_mm).tolist(), strict=True)),
+        flags=merge_flags(report.flags, [case_flag("levels", text)]),
+    )
+
+
+def _by_discs(
+    mask: Volume, measures: CordMeasures, options: LevelOptions, facts: Mapping[str, bool | None]
+) -> LevelReport | None:
     if not options.discs:
         reason = options.not_found
-        return LevelReport(reason=reason, norm=_norm((), options, facts or {})) if reason else None
+        return LevelReport(reason=reason, norm=_norm((), options, facts)) if reason else None
     line = centreline(mask)
     if not len(line.arc_mm):
         return LevelReport(flags=(case_flag("levels", "no cord was found, so no level"),))
@@ -187,7 +250,7 @@ def measure_levels(
     return replace(
         found,
         rows=tuple(rows),
-        norm=_norm(rows, options, facts or {}),
+        norm=_norm(rows, options, facts),
         by_slice=by_slice,
         pam50_slice=dict(zip(numbers, in_pam50.tolist(), strict=True)),
         flags=flags,

@@ -17,6 +17,7 @@ from SpinalCordSegLib.errors import ConfigurationError, InputFileError, OutputEr
 from SpinalCordSegLib.files import output_errors, write_text
 from SpinalCordSegLib.review import STATES, Review
 from SpinalCordSegLib.slice_table import csv_text, rounded
+from SpinalCordSegLib.vertebral_levels import UPPER_END
 
 UNREADABLE = "unreadable"
 _MOST_NAMED = 20  # in a message
@@ -33,7 +34,7 @@ HISTORY_COLUMNS = {
 }
 LEVEL_COLUMNS = {
     "case": "name of the case",
-    "level": "vertebral level, C2-C3 for both, or the stretch around the disc C2/C3",
+    "level": "vertebral level, C2-C3 for both, the stretch around the disc C2/C3, or below the cord's upper end",
     "mean_csa_mm2": "mean area, weighted by length, imputed slices left out",
     "mean_csa_95_mm2": "half of the mean area's 95 % band; none where a person drew a slice",
     "sd_csa_mm2": "standard deviation between the same slices",
@@ -42,8 +43,8 @@ LEVEL_COLUMNS = {
     "volume_mm3": "of the cord within the level",
     "coverage": "share 0 to 1 of the level's length that has an area",
     "basis": "discs (both marked), fitted (between two marked discs), approximate (the template's length from one disc)"
-    " or disc (around one)",
-    "disc": "marked, found and not confirmed, or found and accepted with the case",
+    ", disc (around one) or upper end (below the cord's, in no relation to discs)",
+    "disc": "marked, found and not confirmed, or found and accepted with the case; empty below the upper end",
     "review_state": "of the case, as in summary.csv",
     "remark": "what is doubtful",
 }
@@ -225,9 +226,11 @@ def write_level_table(work_list: WorkList, path: Path) -> None:
     rows = []
     for item in work_list.items:
         if item.content is not None and item.content.levels is not None:
-            about = {"case": item.case, "disc": item.content.discs_from, "review_state": item.review.state}
+            about = {"case": item.case, "review_state": item.review.state}
             of_levels = item.content.as_json()["levels"]["levels"]
-            rows += [about | {"level": row["name"]} | row for row in of_levels]
+            for row in of_levels:
+                disc = "" if row["basis"] == UPPER_END else item.content.discs_from
+                rows.append(about | {"disc": disc, "level": row["name"]} | row)
     write_table(path, LEVEL_COLUMNS, rows)
 
 

@@ -267,7 +267,8 @@ def measured_cord(case: Case | None, mask: Volume, changes: MaskChanges | None) 
     if case is None or changes is None:
         return cord
     changed = {one.canonical_slice for one in changes.slices}
-    return replace(cord, evidence=case.slices.evidence(mask.shape[0], changed))
+    evidence = case.slices.evidence(mask.shape[0], changed)
+    return replace(cord, evidence=evidence, upper_end=case.upper_end_in(cord.mask))
 
 
 def live_case(case: Case, measures: CordMeasures) -> Case:

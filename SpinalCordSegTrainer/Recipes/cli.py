@@ -25,7 +25,7 @@ from Recipes.simulation.training_slices import (
     write_rehearsal,
 )
 from Recipes.validation import report
-from Recipes.validation.found_discs import judge_finder
+from Recipes.validation.found_discs import judge_finder, judged_head, upper_end_figures
 from Recipes.validation.public_volumes import REAL_SETS, Validator, validate_real
 from Recipes.validation.robustness import robustness
 from Recipes.validation.simulated_people import simulated_figures, validate_simulated
@@ -135,10 +135,11 @@ def build_parser() -> Parser:
     )
 
     finder = add_command(commands, "levels", _levels, "train the finder of discs, and judge it")
-    finder.add_argument("step", choices=("train", "judge"))
+    finder.add_argument("step", choices=("train", "judge", "upper-end"))
     finder.add_argument("--data", type=Path, default=os.environ.get("SPINALCORDSEG_DATA"), help="folder of public data")
     finder.add_argument("--finder", type=Path, help="finder to judge (default: the one in the output folder)")
     finder.add_argument("--count", type=positive, default=500, help="simulated necks to judge on")
+    finder.add_argument("--seed", type=int, default=0, help="other simulated heads")
     add_output(finder)
 
     return parser
@@ -301,6 +302,15 @@ def _levels(arguments: argparse.Namespace, reporter: Reporter) -> None:
     if arguments.step == "train":
         path = levels.train_finder(data, output, lambda stage, done, of: reporter.progress(stage, done, of))
         reporter.text(str(path))
+        return
+    if arguments.step == "upper-end":
+        maps, checkpoint, heads = read_maps(data, only=VALIDATION_SHAPES), load_checkpoint(find_model()), []
+        for number in range(arguments.count):
+            reporter.progress("heads", number, arguments.count)
+            heads.append(judged_head(number, maps, checkpoint, arguments.seed))
+        text = upper_end_figures(heads)
+        write_text(output / "upper_end.md", text)
+        reporter.text(text)
         return
     table = judge_finder(data, output, arguments.finder or output / levels.FINDER, arguments.count)
     write_text(output / "levels.md", table)

@@ -3,13 +3,14 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
 
 from SpinalCordSegLib import report
-from SpinalCordSegLib.case import update_review
+from SpinalCordSegLib.case import Case, save_case, update_review
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.longitudinal import registration
@@ -17,8 +18,10 @@ from SpinalCordSegLib.longitudinal import report as follow_up_report
 from SpinalCordSegLib.longitudinal.change import BELOW, LOSS, WITHHELD
 from SpinalCordSegLib.longitudinal.direct_change import DirectChange, PairChange
 from SpinalCordSegLib.longitudinal.registration import Registration
+from SpinalCordSegLib.morphometry import centreline
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.review import ACCEPTED, REJECTED, Review, decided
+from SpinalCordSegLib.vertebral_levels import LevelReport, UpperEnd
 from SpinalCordSegLib.volume import Volume
 
 DISC_RAS = (2.0, -20.0, 20.0)
@@ -424,6 +427,28 @@ def test_one_marked_disc_is_where_every_visit_counts_from(moved_necks) -> None:
     assert any("the disc C2/C3 is that of visit 2" in remark for remark in content["remarks"])
     assert "−18.5 to +9.5 mm from the disc C2/C3" in _page(folder)
     assert {row["shared_from"] for row in _rows(folder / "follow_up.csv")} == {"the disc C2/C3"}
+
+
+def test_without_discs_and_images_the_upper_end_aligns_visits_and_no_change_has_a_verdict(results, tmp_path, capsys):
+    """The cord's upper end of the visits that show it, 60 mm above the lower end of all; one visit has a disc too."""
+    for n in range(3):
+        shutil.copytree(results / f"visit{n}", tmp_path / f"visit{n}")
+        case = Case.load(tmp_path / f"visit{n}")
+        top = case.slices.slice[-1].item()
+        end = UpperEnd(top, centreline(case.mask).end_mm, 5.0)
+        levels = replace(case.levels, upper_end=end) if n == 0 else LevelReport(upper_end=end)
+        save_case(replace(case, levels=levels), tmp_path / f"visit{n}", has_pictures=False, replaces=case)
+    assert _follow_up(tmp_path, tmp_path / "two", "--scanner", "A", "--scanner", "A", n=2) == 0
+    content = _read(tmp_path / "two")
+    assert content["shared"]["from"] == "the upper end of the cord"
+    assert content["aligned_by"] == "distance from the upper end of the cord"
+    assert content["shared"]["high_mm"] <= 0 and content["visits"][1]["change"]["verdict"] == WITHHELD
+    assert content["runs"][0]["rate"]["percent_per_year"] == pytest.approx(-4, abs=0.5)
+    assert "mm from the upper end of the cord" in _page(tmp_path / "two")
+    assert _follow_up(tmp_path, tmp_path / "range", "--range-mm=-20:0", n=2) == 2
+    assert "counts from the disc C2/C3" in capsys.readouterr().err
+    shutil.copytree(results / "visit3", tmp_path / "visit3")  # a disc, but no upper end: nothing all four share
+    assert _follow_up(tmp_path, tmp_path / "four") == 2
 
 
 def test_a_range_from_a_disc_that_nobody_marked_is_refused(moved_necks, monkeypatch, capsys) -> None:

@@ -11,6 +11,8 @@ import pytest
 from scipy import ndimage
 
 from SpinalCordSegLib import inference as predict_module
+from SpinalCordSegLib.case import Case, save_case
+from SpinalCordSegLib.correction import store_correction
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError
 from SpinalCordSegLib.image_io import Image
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
@@ -95,6 +97,30 @@ def test_slices_without_an_edge_are_imputed_unless_told_not_to(phantom, perfect_
     assert together.counted_text == f"{together.n_slices} slices, 2 imputed ones left out"
     assert {(4, "unclear_edge"), (5, "unclear_edge")} <= {(flag.slice, flag.kind) for flag in together.flags}
     assert {one.canonical_slice for one in together.queue} >= {4, 5}
+
+
+def test_the_upper_end_of_the_cord_goes_into_the_table_the_case_and_its_summary(tmp_path, perfect_network):
+    """Cord up to 75 mm, brain from 81 mm on; kept by a correction that leaves the end, and not by one that moves it."""
+    x, y, z = np.ogrid[:100, :100, :40]
+    radius, spacing = np.hypot(x - 50, y - 50) * 0.8, np.diag([0.8, 0.8, 3.0, 1.0])
+    cord = (radius < 5) & (z < 25)
+    grey = np.where((radius < 5) | ((radius < 30) & (z >= 27)), 100.0, np.where(radius < 11, 30.0, 60.0))
+    volume = Volume.from_ijk(np.broadcast_to(grey, cord.shape).astype(np.float32), spacing)
+    perfect_network(volume.with_ijk(np.where(cord, 0.99, 0.01).astype(np.float32)))
+    found = save_case(segment_image(_image(volume), CHECKPOINT), tmp_path / "neck", has_pictures=False)
+    assert found.slices.below_upper_end_mm.tolist() == pytest.approx(75 - 1.5 - 3 * np.arange(25.0))
+    assert (found.levels.upper_end.slice, found.discs_from) == (24, "")
+    row = Case.load(tmp_path / "neck").summary_row()
+    assert row["below_upper_end_mean_csa_mm2"] == pytest.approx(found.mean_csa_mm2, rel=1e-3)
+    assert (row["below_upper_end_coverage"], row["disc"], row["c2_c3_mean_csa_mm2"]) == (1, None, None)
+    assert Case.load(tmp_path / "neck").levels.upper_end == replace(found.levels.upper_end, at_mm=pytest.approx(75))
+    edited = found.mask.ijk.copy()
+    edited[48, 48, 10] = False
+    kept = store_correction(tmp_path / "neck", found.mask.with_ijk(edited), "A")
+    assert kept.levels.upper_end.slice == 24
+    edited[:, :, 24] = False
+    moved = store_correction(tmp_path / "neck", found.mask.with_ijk(edited), "A")
+    assert moved.levels is None and np.isnan(moved.slices.below_upper_end_mm).all()
 
 
 def test_no_cord_is_an_answer(phantom, perfect_network):

@@ -120,6 +120,44 @@ def test_an_upper_end_that_fades_inside_the_image_is_cut_where_the_network_was_l
     assert "4 slices" in found.flags[0].message
 
 
+@pytest.mark.parametrize(
+    ("changed", "answered"),
+    [
+        ("", True),
+        ("oblique storage", True),
+        ("no brain above", False),
+        ("5 mm above the end", False),
+        ("nothing above the end", False),
+        ("fluid as grey as the cord", False),
+        ("at the side of the image", False),
+        ("unsure over 40 mm", False),
+    ],
+)
+def test_the_upper_end_is_the_cords_where_what_goes_on_above_opens_into_brain(changed: str, answered: bool) -> None:
+    """Cord up to slice 12; above it medulla up to slice 16, then brain of 60 mm."""
+    stack = Stack()
+    x = 41.0 if changed == "at the side of the image" else 0.0
+    stack.tube(range(13), x)
+    radius = np.hypot(stack.x - x, stack.y)
+    grey = np.repeat(np.where(radius < 5, 100.0, np.where(radius < 11, 30.0, 60.0))[..., None], 24, axis=2)
+    if changed != "no brain above":
+        grey[..., 17:][radius < 30] = 100
+    if changed == "fluid as grey as the cord":
+        grey[..., :17][radius < 11] = 100
+    if changed == "nothing above the end":
+        grey[..., 13:] = 0
+    if changed == "unsure over 40 mm":
+        stack.tube(range(5, 18), p=0.7)
+    kept = 15 if changed == "5 mm above the end" else 24
+    probability = Volume.from_ijk(stack.probability[..., :kept], stack.volume.ijk_to_ras)
+    image = probability.with_ijk(grey[..., :kept])
+    if changed == "oblique storage":
+        probability, image = (one.reoriented("SPL") for one in (probability, image))
+    found = postprocessing.find_cord(probability, image)
+    assert found.upper_end == (12 if answered else None)
+    assert clean(found.mask).upper_end is None, "where a mask made elsewhere ends says nothing of the cord"
+
+
 @pytest.mark.parametrize("padded", [0, 3])
 def test_a_cord_that_leaves_the_image_does_not_end(padded: int) -> None:
     """Slices of exactly 0 were padded: the image ends there."""

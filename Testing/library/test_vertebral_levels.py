@@ -9,7 +9,9 @@ from SpinalCordSegLib.image_io import read_labels
 from SpinalCordSegLib.morphometry import Centreline, centreline, measure
 from SpinalCordSegLib.postprocessing import clean
 from SpinalCordSegLib.vertebral_levels import (
+    BELOW_UPPER_END,
     TEMPLATE_LENGTH_MM,
+    UPPER_END,
     DiscMark,
     LevelOptions,
     c2_percentile,
@@ -162,6 +164,29 @@ def test_norms_need_more_than_a_disc():
         mask, measures, LevelOptions(mark, age_years=40, sex="male", declared=declared), facts={"t1w": False}
     )
     assert told.norm["reasons"]  # a header knows better than a declaration
+
+
+def test_areas_below_the_upper_end_need_no_disc_and_a_disc_may_contradict_it():
+    """A rod of 180 slices of 1 mm that ends in slice 149; thicker 10 to 30 mm below its end."""
+    x, y, z = np.ogrid[:30, :30, :180]
+    radius = np.where((z >= 120) & (z < 140), 7, 5)
+    mask = Volume.from_ijk((np.hypot(x - 15, y - 15) <= radius) & (z < 150), np.eye(4)).reoriented("ILP")
+    measures = measure(mask, shape=False)
+    found = measure_levels(mask, measures, LevelOptions(), upper_end=149)
+    assert (found.upper_end.slice, found.upper_end.at_mm) == (30, pytest.approx(150))
+    (row,) = found.rows
+    assert (row.name, row.basis, row.coverage) == (BELOW_UPPER_END, UPPER_END, pytest.approx(1))
+    assert row.mean_csa_mm2 == pytest.approx(np.count_nonzero(mask.voxels[130]), rel=1e-6)
+    assert found.below_upper_end_mm[149] == pytest.approx(0.5) and found.below_upper_end_mm[0] == pytest.approx(149.5)
+    assert [flag.kind for flag in found.flags] == ["levels"] and not found.discs_mm and not found.by_slice
+    both = measure_levels(mask, measures, LevelOptions((DiscMark(3, ras_mm=(15, 15, 105)),)), upper_end=149)
+    assert [row.basis for row in both.rows] == ["approximate"] * 3 + [UPPER_END]
+    assert both.rows[-1].mean_csa_mm2 == row.mean_csa_mm2
+    for far in (145, 60):
+        against = measure_levels(mask, measures, LevelOptions((DiscMark(3, ras_mm=(15, 15, far)),)), upper_end=149)
+        assert against.upper_end is None and not against.below_upper_end_mm
+        assert UPPER_END not in [row.basis for row in against.rows]
+        assert any("check both" in flag.message for flag in against.flags)
 
 
 def test_empty_mask_has_no_level():

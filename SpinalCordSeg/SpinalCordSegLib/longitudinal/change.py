@@ -442,7 +442,7 @@ def follow_up(
         if one.refused
     ]
     remarks += [*alignment.remarks, *_remarks(shared, runs, outcomes, options)]
-    doubts = _doubts(runs, outcomes) + _other_shape(profiles, shared, runs, outcomes)
+    doubts = [*alignment.doubts, *_doubts(runs, outcomes), *_other_shape(profiles, shared, runs, outcomes)]
     if doubts:
         runs = [replace(one, rate=one.rate and replace(one.rate, verdict=WITHHELD)) for one in runs]
         outcomes = [replace(one, change=one.change and replace(one.change, verdict=WITHHELD)) for one in outcomes]

@@ -238,30 +238,41 @@ _POINT_STEP_MM = 2.0
 @dataclass(frozen=True)
 class Alignment:
     """``origins_mm``: for each visit, the position along its cord of the place all share, from which positions count.
-    ``from_disc``: that place is the disc C2/C3, else the middle of the first visit's cord. ``method``: in words.
-    ``residuals_mm``: after registration, between the cords' centrelines (median); () for discs."""
+    ``zero``: that place in words. ``method``: likewise. ``residuals_mm``: after registration, between the cords'
+    centrelines (median); () without. ``doubts``: why no change may have a verdict."""
 
     method: str
     origins_mm: tuple[float, ...]
-    from_disc: bool
+    zero: str
     residuals_mm: tuple[float, ...] = ()
     remarks: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @property
-    def zero(self) -> str:
-        """The place that positions count from, in words."""
-        return "the disc C2/C3" if self.from_disc else "the middle of the cord at the first visit"
+    def from_disc(self) -> bool:
+        return self.zero == DISC
+
+
+DISC, MIDDLE, UPPER_END = "the disc C2/C3", "the middle of the cord at the first visit", "the upper end of the cord"
 
 
 def align(visits: Sequence[Visit], read_volume: Callable[[Visit], Volume]) -> Alignment:
-    """By discs where every visit has one, else by images where every visit has one; from a disc where any has one.
+    """By discs where every visit has one, else by images where every visit has one; from a disc where any has one. With
+    neither by the cord's upper end, as the program found it in every visit: then no change has a verdict.
 
-    ``read_volume`` reads a visit's image. Raises ConfigurationError when neither is complete or a registration failed.
+    ``read_volume`` reads a visit's image. Raises ConfigurationError when nothing is complete or a registration failed.
     """
     discs = [visit.disc_mm for visit in visits if visit.disc_mm is not None]
     if len(discs) == len(visits):
-        return Alignment("distance from the disc C2/C3", tuple(discs), from_disc=True)
+        return Alignment("distance from the disc C2/C3", tuple(discs), DISC)
     without = [str(n) for n, visit in enumerate(visits, 1) if visit.source.image is None]
+    ends = [visit.upper_end_mm for visit in visits if visit.upper_end_mm is not None]
+    if without and len(ends) == len(visits):
+        doubt = (
+            "the visits are aligned by the cord's upper end alone, which the program found: mark the disc C2/C3 in"
+            " every visit (--disc), or give every image (--image)"
+        )
+        return Alignment("distance from the upper end of the cord", tuple(ends), UPPER_END, doubts=(doubt,))
     if without:
         missing = [str(n) for n, visit in enumerate(visits, 1) if visit.disc_mm is None]
         raise ConfigurationError(
@@ -301,7 +312,8 @@ def _by_images(visits: Sequence[Visit], read_volume: Callable[[Visit], Volume]) 
         origin_mm = (visits[marked].disc_mm or 0.0) - shifts[marked]
         remarks.append(f"the disc C2/C3 is that of visit {marked + 1}; in the others registration places it")
     origins = tuple(origin_mm + shift for shift in shifts)
-    return Alignment("rigid registration of the images", origins, marked is not None, tuple(residuals), tuple(remarks))
+    zero = MIDDLE if marked is None else DISC
+    return Alignment("rigid registration of the images", origins, zero, tuple(residuals), tuple(remarks))
 
 
 def _shift(first: Visit, other: Visit, found: Registration) -> tuple[float, float]:

@@ -43,7 +43,7 @@ from SpinalCordSegLib.longitudinal.change import (
     healthy_rates,
 )
 from SpinalCordSegLib.longitudinal.direct_change import PairChange, compare_images
-from SpinalCordSegLib.longitudinal.registration import align
+from SpinalCordSegLib.longitudinal.registration import MIDDLE, align
 from SpinalCordSegLib.longitudinal.visits import (
     CONDITIONS,
     PersonSource,
@@ -104,6 +104,11 @@ def compared(person: PersonSource, options: FollowUpOptions, reporter: Reporter)
     beside = check_one_person(visits, options.same_person)
     reporter.progress("register")
     alignment = align(visits, image_of)
+    if options.limits_mm is not None and not alignment.from_disc:
+        raise ConfigurationError(
+            "a range (--range-mm) counts from the disc C2/C3, and without the images no disc of one visit is found in"
+            " the others: mark it in every visit (--disc), give every image (--image), or leave the range out"
+        )
     pairs = compare_images(visits, image_of)
     return follow_up(person.person, visits, alignment, options, beside, pairs)
 
@@ -361,7 +366,7 @@ def draw_profiles(axes: Axes, result: FollowUp, size: float = 9.0) -> None:
         colour, flagged = COLOURS[number % len(COLOURS)], outcome.source.profile.flagged
         axes.plot(profile.position_mm, profile.csa_mm2, color=colour, linewidth=1.5, label=f"visit {number + 1}")
         axes.plot(profile.position_mm[flagged], profile.csa_mm2[flagged], "o", color=colour, markersize=4)
-    zero = result.alignment.zero if result.alignment.from_disc else "the shared place"  # the middle is a long sentence
+    zero = "the shared place" if result.alignment.zero == MIDDLE else result.alignment.zero  # that is a long sentence
     axes.set_xlabel(f"inferior ← mm along the cord from {zero} → superior", fontsize=size, color=INK)
     axes.set_ylabel("area, mm²", fontsize=size, color=INK)
     axes.legend(
@@ -388,7 +393,7 @@ def draw_direct(axes: Axes, result: FollowUp, size: float = 9.0) -> None:
         )
         axes.plot(at, found.profile_percent, color=colour, linewidth=1.5, label=f"visit {pair.second}")
     axes.axhline(0, color=INK, linewidth=0.8)
-    zero = result.alignment.zero if result.alignment.from_disc else "the shared place"
+    zero = "the shared place" if result.alignment.zero == MIDDLE else result.alignment.zero
     axes.set_xlabel(f"inferior ← mm along the cord from {zero} → superior", fontsize=size, color=INK)
     axes.set_ylabel("change of area, %", fontsize=size, color=INK)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=8, fontsize=size, frameon=False, labelcolor="linecolor")

@@ -224,7 +224,8 @@ class VisitSource:
 @dataclass(frozen=True, eq=False)
 class Visit:
     """``line``, ``profile``: see ``cord_profile``; a slice is flagged when it carries any flag. ``disc_mm``: the disc
-    C2/C3 along the line, None where nobody marked it. ``date``: None where only a day is known; ``day``: days from a
+    C2/C3 along the line, None where nobody marked it; ``upper_end_mm``: the cord's upper end likewise, None where the
+    program did not find it. ``date``: None where only a day is known; ``day``: days from a
     zero that all visits of the person share."""
 
     source: VisitSource
@@ -236,6 +237,7 @@ class Visit:
     conditions: Conditions
     date: date | None
     day: float
+    upper_end_mm: float | None = None
 
 
 def read_visit(source: VisitSource) -> Visit:
@@ -264,6 +266,7 @@ def read_visit(source: VisitSource) -> Visit:
         conditions=conditions_of(case, source.given),
         date=known,
         day=day,
+        upper_end_mm=None if case.upper_end_in(mask) is None else line.end_mm,
     )
 
 

@@ -270,3 +270,23 @@ def series_person(number: int, maps: Maps, config: SeriesConfig) -> SeriesPerson
         storage=tuple(storage),
         disc_off_mm=tuple(float(off) for off in rng.normal(0, config.disc_sd_mm, count)),
     )
+
+
+# Simulated heads, brain in view, to judge the cord's upper end on.
+
+
+_FIRST_HEAD = 5 * 10**15  # see simulated_people.py: no training seed comes near
+
+
+def head_scans(number: int, maps: Maps, seed: int = 0) -> tuple[Neck, VolumeScan, VolumeScan]:
+    """A person, and two scans on one scanner from the neck into the brain: other voxels, noise and field of view."""
+    person = _FIRST_HEAD + seed * 10**6 + number
+    rng = np.random.default_rng([person, 60])
+    family = _FAMILIES[rng.choice(len(_FAMILIES), p=_FAMILY_SHARES)]
+    scans = []
+    for visit in (1, 2):
+        side, thick = float(rng.uniform(0.7, 1.0)), float(rng.choice([2.0, 3.0, 4.0, 5.0], p=[0.1, 0.3, 0.3, 0.3]))
+        noise = float(np.exp(rng.uniform(np.log(0.005), np.log(0.06))))
+        edges = float(rng.uniform(-60.0, -36.0)), float(rng.uniform(30.0, 50.0))
+        scans.append(VolumeScan((side, side, thick), edges, family, noise, 0.3, 1, visit))
+    return draw_neck(person, maps), scans[0], scans[1]

@@ -1,4 +1,5 @@
-"""How the finder of discs is judged (``python -m Recipes levels judge``): by person, on volumes with marked discs."""
+"""How found levels are judged: the discs by person, on volumes with marked discs (``python -m Recipes levels judge``);
+the cord's upper end on simulated heads (``python -m Recipes levels upper-end``)."""
 
 from __future__ import annotations
 
@@ -12,12 +13,16 @@ from scipy import ndimage
 from scipy.stats import variation
 
 from Recipes.levels import FOLDS, VOLUMES, MarkedVolume, RealRibbon, fold_path, read_marks, read_volume, real_ribbons
+from Recipes.simulation.atlas import Maps
+from Recipes.simulation.people import head_scans, simulate_neck
 from Recipes.simulation.ribbons import N_ROWS, SpineMaps, read_spine, simulated_ribbon
 from SpinalCordSegLib.disc_finder import SPINE, DiscFinder, FoundDiscs, Ribbon, find_discs, turned
-from SpinalCordSegLib.image_io import read_labels
-from SpinalCordSegLib.morphometry import centreline, measure
+from SpinalCordSegLib.image_io import Image, read_labels
+from SpinalCordSegLib.model.checkpoint import Checkpoint
+from SpinalCordSegLib.morphometry import COMPLETE, centreline, measure
+from SpinalCordSegLib.pipeline import segment_image
 from SpinalCordSegLib.postprocessing import clean
-from SpinalCordSegLib.vertebral_levels import C2_C3, DISC_NAMES, DiscMark, LevelOptions, measure_levels
+from SpinalCordSegLib.vertebral_levels import BELOW_UPPER_END, C2_C3, DISC_NAMES, DiscMark, LevelOptions, measure_levels
 from SpinalCordSegLib.volume import Volume, place_on
 
 _C7_T1 = 8
@@ -201,3 +206,59 @@ def judge_finder(data: Path, output: Path, path: Path, count: int = 500) -> str:
 def _share(errors_mm: Iterable[float], limit_mm: float) -> str:
     near = [mm <= limit_mm for mm in errors_mm]
     return f"{sum(near)} of {len(near)}"
+
+
+# The cord's upper end.
+
+
+@dataclass(frozen=True)
+class JudgedHead:
+    """Where the upper end was found, mm above the foramen magnum, and the mean area below it, in two scans of a person;
+    NaN where it is not answered (the area: not covered). ``cut``: whether it is answered where the image begins 3 mm
+    below the foramen magnum, or 4 mm above. The second scan and ``cut``: of every fourth person, else empty."""
+
+    ends_mm: tuple[float, ...]
+    areas_mm2: tuple[float, ...]
+    cut: tuple[bool, ...]
+
+
+def judged_head(number: int, maps: Maps, checkpoint: Checkpoint, seed: int) -> JudgedHead:
+    neck, *scans = head_scans(number, maps, seed)
+    found, cut = [], []
+    for scan in scans if number % 4 == 0 else scans[:1]:
+        head = simulate_neck(neck, maps, scan)
+        tops_mm = head.z_mm + scan.spacing_mm[2] / 2
+        found.append(_upper_end(head.image, tops_mm, checkpoint))
+        for n in np.searchsorted(tops_mm, (-3.0, 4.0), side="right") if number % 4 == 0 and scan is scans[0] else ():
+            part = Volume(head.image.voxels[:n], head.image.ijk_to_ras)
+            cut.append(bool(np.isfinite(_upper_end(part, tops_mm, checkpoint)[0])))
+    return JudgedHead(tuple(end for end, _ in found), tuple(area for _, area in found), tuple(cut))
+
+
+def _upper_end(image: Volume, tops_mm: NDArray[np.float64], checkpoint: Checkpoint) -> tuple[float, float]:
+    case = segment_image(Image(image, Path("head.nii.gz"), "head"), checkpoint)
+    if case.levels is None or case.levels.upper_end is None:
+        return np.nan, np.nan
+    row = case.levels.rows[-1]
+    return float(tops_mm[case.levels.upper_end.slice]), row.mean_csa_mm2 if row.coverage > COMPLETE else np.nan
+
+
+def upper_end_figures(heads: Sequence[JudgedHead]) -> str:
+    """Errors, wrong answers, and how well end and area repeat in the second scan."""
+    first = np.array([head.ends_mm[0] for head in heads])
+    found, cut = first[np.isfinite(first)], [one for head in heads for one in head.cut]
+    off = np.abs(found)
+    again = [head for head in heads if len(head.ends_mm) > 1]
+    apart_mm = np.array([head.ends_mm[1] - head.ends_mm[0] for head in again])
+    percent = np.array([100 * (head.areas_mm2[1] / head.areas_mm2[0] - 1) for head in again])
+    apart_mm, percent = apart_mm[np.isfinite(apart_mm)], percent[np.isfinite(percent)]
+    return (
+        f"upper end: {len(found)} of {len(heads)} heads answered; above the foramen magnum by {found.mean():+.1f} mm in"
+        f" the mean, SD {found.std(ddof=1):.1f}, 95 % within {np.quantile(off, 0.95):.1f}, largest {off.max():.1f},"
+        f" beyond 8 mm {np.count_nonzero(off > 8)}\n\n"
+        f"images that begin 3 mm below the foramen magnum, or 4 mm above it: {sum(cut)} of {len(cut)} answered\n\n"
+        f"two scans: {len(apart_mm)} of {len(again)} persons answered in both, the ends apart by"
+        f" {np.sqrt(np.mean(apart_mm**2)):.1f} mm (RMS), largest {np.abs(apart_mm).max(initial=0):.1f}; mean area"
+        f" {BELOW_UPPER_END}, {len(percent)} pairs: apart by {percent.mean():+.1f} % in the mean, RMS"
+        f" {np.sqrt(np.mean(percent**2)):.1f} %, so a CoV of {np.sqrt(np.mean(percent**2) / 2):.1f} %"
+    )
