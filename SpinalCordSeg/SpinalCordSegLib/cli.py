@@ -265,16 +265,18 @@ def _add_propagate(commands: Any) -> None:
 
 def _add_export(commands: Any) -> None:
     export = _add(
-        commands, "export", "write a finished case as DICOM segmentation, measurements and report",
+        commands, "export", "write a finished case as DICOM segmentation, measurements and report, or many as BIDS",
         "Write a finished case as DICOM: segmentation (SEG), measurements (structured report) and the report as PDF;"
-        " all three without --only. Measurements bring the segmentation that they refer to.",
+        " all three without --only. Measurements bring the segmentation that they refer to. Or, with --bids, all cases"
+        " of a folder but rejected ones as a derivative data set of BIDS.",
     )  # fmt: skip
     add = export.add_argument
-    add("case", type=Path, metavar="CASE_FOLDER", help=_CASE_HELP)
-    add(
-        "--dicom", type=Path, required=True, metavar="SOURCE_SERIES",
-        help="folder (or a file) of the series it was made from",
-    )  # fmt: skip
+    add("case", type=Path, metavar="CASE_FOLDER", help=f"{_CASE_HELP}; for --bids also a folder of cases")
+    to = export.add_mutually_exclusive_group(required=True)
+    to.add_argument(
+        "--dicom", type=Path, metavar="SOURCE_SERIES", help="folder (or a file) of the series it was made from"
+    )
+    to.add_argument("--bids", action="store_true", help="masks and tables as BIDS derivatives, into an empty folder")
     add("--series", metavar="NAME", help=_SERIES_HELP)
     add("--output", type=Path, required=True, metavar="DIR", help="folder for the files")
     add(

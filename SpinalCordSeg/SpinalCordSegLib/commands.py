@@ -62,7 +62,7 @@ from SpinalCordSegLib.postprocessing import SMOOTH_Z_MM, check_threshold
 from SpinalCordSegLib.review import ACCEPTED, AI, CORRECTED, Review, decided, opened, review_text, with_seen
 from SpinalCordSegLib.review_page import PAGE, take_decisions, write_review_page
 from SpinalCordSegLib.slice_table import counted
-from SpinalCordSegLib.tables import write_tables, write_workbook
+from SpinalCordSegLib.tables import write_pam50_table, write_tables, write_workbook
 from SpinalCordSegLib.training_set import add_to_training_set
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions, parse_disc
@@ -467,8 +467,10 @@ def cohort(arguments: Namespace, reporter: Reporter) -> None:
     effects = arguments.effect or EFFECTS_PERCENT
     if not all(0 < effect <= 100 for effect in effects):
         raise ConfigurationError(f"--effect: found {min(effects):g}, expected a difference in % of the mean, over 0")
-    for remark in write_cohort(read_work_list(arguments.folder), arguments.folder, arguments.people, effects):
+    work = read_work_list(arguments.folder)
+    for remark in write_cohort(work, arguments.folder, arguments.people, effects):
         reporter.attention(remark)
+    write_pam50_table(work, arguments.folder / "pam50.csv")
     reporter.text(f"→ {arguments.folder / PAGE}")
 
 
@@ -589,6 +591,14 @@ def export(arguments: Namespace, reporter: Reporter) -> None:
     from SpinalCordSegLib.dicom import find_series
     from SpinalCordSegLib.dicom_export import KINDS, load_export, refuse_other_than_dicom, write_export
 
+    if arguments.bids:
+        from SpinalCordSegLib.bids import write_bids
+
+        n, left_out = write_bids(read_work_list(arguments.case), arguments.output)
+        for text in left_out:
+            reporter.attention(f"left out: {text}")
+        reporter.text(f"{counted(n, 'case')} → {arguments.output}")
+        return
     titles = {"seg": "segmentation", "sr": "measurements", "pdf": "report"}
     kinds = [kind for kind in KINDS if kind in (arguments.only or KINDS)]
     refuse_other_than_dicom(arguments.dicom)

@@ -373,6 +373,11 @@ def pam50_slices(discs_mm: Mapping[int, float], arc_mm: NDArray[np.float64]) -> 
     return np.where((found >= low) & (found <= high), found, nan)
 
 
+def pam50_vertebrae(slices: NDArray) -> NDArray[np.int64]:
+    """Number of the vertebra (2 is C2) that each slice of PAM50 lies in."""
+    return np.searchsorted(-np.array(list(_PAM50_SLICE.values())), -np.asarray(slices), side="right")
+
+
 def _with_unions(found: LevelReport, around_mm: float | None) -> list[Level]:
     """The levels, C2 and C3 as one, and what lies around the disc C2/C3."""
     places = list(found.places)

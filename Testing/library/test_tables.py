@@ -1,16 +1,22 @@
 """The tables of a folder of cases: what stands in them, and that spreadsheets, R and pandas read the same numbers."""
 
 import csv
+import json
 import re
 import zipfile
 from dataclasses import replace
 
+import nibabel
+import numpy as np
+import openpyxl
+import pandas
 import pytest
 
 from SpinalCordSegLib.case import Case, Summary, save_case
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import OutputError
-from SpinalCordSegLib.tables import TABLES, write_tables, write_workbook
+from SpinalCordSegLib.slice_table import SliceTable
+from SpinalCordSegLib.tables import TABLES, pam50_rows, write_tables, write_workbook
 from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions
 from SpinalCordSegLib.work_list import read_work_list
 
@@ -78,6 +84,76 @@ def test_a_workbook_holds_numbers_as_numbers_and_the_name_as_a_text(results):
         book.writestr("docProps/app.xml", "<Properties/>")  # somebody saved it in Excel
     with pytest.raises(OutputError, match="saved by another program"):
         write_workbook(work, results)
+
+
+def test_pandas_and_spreadsheets_read_the_same_numbers(results):
+    work = read_work_list(results)
+    write_tables(work, results)
+    write_workbook(work, results)
+    case = Case.load(results / "007")
+    by_pandas = pandas.read_csv(results / "summary.csv", dtype={"case": str}).iloc[0]
+    assert by_pandas["case"] == "007" and by_pandas["mean_csa_mm2"] == pytest.approx(case.mean_csa_mm2, abs=1e-3)
+    slices = pandas.read_csv(results / "007" / "slices.csv")
+    np.testing.assert_allclose(slices["csa_mm2"], case.slices.csa_mm2, atol=1e-3)
+    # a workbook has no decimal mark of a country: it holds numbers, and the name as it is
+    head, row = openpyxl.load_workbook(results / "tables.xlsx")["summary"].iter_rows(values_only=True)
+    by_excel = dict(zip(head, row, strict=True))
+    assert by_excel["case"] == "007" and by_excel["mean_csa_mm2"] == by_pandas["mean_csa_mm2"]
+    # what a spreadsheet of a country with decimal commas saves of our table comes back as decisions
+    text = (results / "summary.csv").read_text(encoding="utf-8")
+    saved = "\r\n".join(";".join(row).replace(".", ",") for row in csv.reader(text.splitlines()))
+    decided = (
+        saved.replace("case;state;", "case;summary;").replace(";review_state;", ";state;").replace(";ai;", ";accepted;")
+    )
+    (results / "mine.csv").write_text(decided, encoding="utf-8-sig")
+    assert main(["review", str(results), "--from", str(results / "mine.csv"), "--by", "A"]) == 0
+    assert Case.load(results / "007").review.state == "accepted"
+
+
+def test_slices_on_the_template_are_linear_between_measured_ones():
+    at = np.array([900.5, 902.5, 904.5, 906.5, np.nan, 910.5])
+    table = SliceTable.of(
+        6, pam50_slice=at, csa_mm2=[70.0, 72.0, 74.0, 99.0, np.nan, 80.0], imputed=[0, 0, 0, 1, -1, 0],
+        csa_sct_mm2=[71.0, 73.0, 75.0, 99.0, np.nan, 81.0],
+    )  # fmt: skip
+    case = type("Case", (), {"slices": table, "created": "", "software_version": "", "name": "a"})
+    case.input = type("Input", (), {"source": "…"})
+    rows = {row["Slice (I->S)"]: row for row in pam50_rows(case)}
+    assert list(rows) == list(range(901, 911)) and rows[901]["Filename"] == "a"
+    assert [rows[k]["csa_mm2"] for k in (901, 902, 904)] == [70.5, 71.5, 73.5] and rows[902]["MEAN(area)"] == 72.5
+    assert {rows[k]["csa_mm2"] for k in range(905, 911)} == {None}  # an imputed slice, and a gap
+    assert (rows[907]["VertLevel"], rows[908]["VertLevel"]) == (3, 2)  # C2/C3 of the template is at 907.5
+
+
+def test_bids_derivatives_hold_masks_and_tables_of_all_but_rejected_cases(results, neck, tmp_path, capsys):
+    base = json.loads((results / "007" / "report.json").read_text(encoding="utf-8"))
+    for name, source in (("t1", "sub-01/ses-02/anat/sub-01_ses-02_T1w.nii.gz"), ("t2", "sub-01_ses-02_T2w.nii.gz")):
+        folder = neck.finish(tmp_path / "series", results / name)
+        content = json.loads((folder / "report.json").read_text(encoding="utf-8")) | {"case": name}
+        content["input"]["source"] = source
+        (folder / "report.json").write_text(json.dumps(content), encoding="utf-8")
+    assert main(["review", str(results), "--case", "t2", "--reject", "--by", "A"]) == 0
+    out = tmp_path / "derivatives" / "spinalcordseg"
+    assert main(["export", str(results), "--bids", "--output", str(out)]) == 0
+    assert "left out: t2: rejected" in capsys.readouterr().err
+    names = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    stem = "sub-01/ses-02/anat/sub-01_ses-02_space-orig_label-SC_desc-T1w"
+    assert names == {
+        "dataset_description.json", ".bidsignore", "label-SC_morph.json", "summary.tsv", "summary.json",
+        *(f"{stem}_{end}" for end in ("mask.nii.gz", "mask.json", "morph.tsv")),
+        *(f"sub-007/anat/sub-007_space-orig_label-SC_{end}" for end in ("mask.nii.gz", "mask.json", "morph.tsv")),
+    }  # fmt: skip
+    assert json.loads((out / "dataset_description.json").read_text())["DatasetType"] == "derivative"
+    mask = nibabel.load(out / f"{stem}_mask.nii.gz")
+    assert mask.get_fdata().sum() == Case.load(results / "t1").mask.voxels.sum() and mask.shape == tuple(
+        base["input"]["shape"]
+    )
+    slices = pandas.read_csv(out / f"{stem}_morph.tsv", sep="\t", na_values="n/a")
+    np.testing.assert_allclose(slices["csa_mm2"], Case.load(results / "t1").slices.csa_mm2, atol=1e-3)
+    summary = pandas.read_csv(out / "summary.tsv", sep="\t", na_values="n/a")
+    assert set(summary["participant_id"]) == {"sub-01", "sub-007"}
+    assert main(["export", str(results), "--bids", "--output", str(out)]) == 2
+    assert "is not empty" in capsys.readouterr().err
 
 
 def test_files_of_somebody_else_stay(results, capsys):

@@ -1,0 +1,108 @@
+"""Finished cases as a derivative data set of BIDS 1.9: masks, tables of slices with a dictionary, one table of all."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from SpinalCordSegLib.case import SUMMARY_COLUMNS, Case, is_as_measured
+from SpinalCordSegLib.errors import ConfigurationError, OutputError
+from SpinalCordSegLib.files import file_stem, output_errors, write_json, write_text
+from SpinalCordSegLib.image_io import write_volume
+from SpinalCordSegLib.review import REJECTED
+from SpinalCordSegLib.slice_table import columns
+from SpinalCordSegLib.tables import PAM50_COLUMNS, pam50_rows
+from SpinalCordSegLib.version import SOFTWARE_VERSION
+from SpinalCordSegLib.work_list import WorkList
+
+_ENTITY = re.compile(r"[a-z]+-[A-Za-z0-9]+")
+
+
+def write_bids(work: WorkList, folder: Path) -> tuple[int, list[str]]:
+    """Put the cases of ``work`` into ``folder``; gives how many, and which were left out and why.
+
+    Subject, session and further entities are those of a BIDS input, else the subject is called after the case; the
+    suffix of the input stands in ``desc``, so that T1w and T2w of a session stay apart. Raises ConfigurationError where
+    two cases would have one name, OutputError, also where the folder holds anything.
+    """
+    with output_errors(folder):
+        if folder.exists() and any(folder.iterdir()):
+            raise OutputError(f"{folder} is not empty: choose another folder, or move it away")
+    chosen, left_out = dict[str, Case](), list[str]()
+    for item in work.items:
+        case = item.content
+        why = item.problem or ("rejected in review" if item.state == REJECTED else "")
+        if case is None or why or not is_as_measured(case):
+            left_out.append(f"{item.case}: {why or 'the mask was changed after it was measured'}")
+            continue
+        name = _entities(case)
+        if name in chosen:
+            raise ConfigurationError(f"{chosen[name].name} and {item.case} would both be {name}: export them apart")
+        chosen[name] = case
+    for name, case in chosen.items():
+        _write_case(case, folder, name)
+    made_by = [{"Name": "SpinalCordSeg", "Version": SOFTWARE_VERSION}]
+    about = {"Name": "Spinal cord masks and areas", "BIDSVersion": "1.9.0", "DatasetType": "derivative"}
+    write_json(folder / "dataset_description.json", about | {"GeneratedBy": made_by})
+    meanings = {one.name: {"Description": one.meaning, "Units": one.unit} for one in columns()}
+    meanings |= {name: {"Description": meaning} for name, meaning in PAM50_COLUMNS.items()}
+    write_json(folder / "label-SC_morph.json", meanings)
+    rows = ({"participant_id": name.partition("_")[0]} | case.summary_row() for name, case in chosen.items())
+    write_text(folder / "summary.tsv", _tsv(["participant_id", *SUMMARY_COLUMNS], rows))
+    write_json(folder / "summary.json", {name: {"Description": text} for name, text in SUMMARY_COLUMNS.items()})
+    write_text(folder / ".bidsignore", "summary.*\n")
+    return len(chosen), left_out
+
+
+def _entities(case: Case) -> str:
+    """Of all its files but space and suffix: "sub-01_ses-02_label-SC_desc-T1w"."""
+    stem = file_stem(Path(PurePosixPath(case.input.source).name))
+    if not stem.startswith("sub-"):
+        stem = case.name
+    *found, suffix = stem.split("_")
+    if not stem.startswith("sub-") or not all(map(_ENTITY.fullmatch, found)) or "-" in suffix:
+        found, suffix = ["sub-" + re.sub(r"[^A-Za-z0-9]", "", case.name)], ""
+    return "_".join([*found, "label-SC", *([f"desc-{suffix}"] if suffix.isalnum() else [])])
+
+
+def _write_case(case: Case, folder: Path, name: str) -> None:
+    assert case.folder is not None
+    session = re.search(r"_(ses-[A-Za-z0-9]+)", name)
+    place = folder / name.partition("_")[0] / (session[1] if session else "") / "anat"
+    with output_errors(place):
+        place.mkdir(parents=True, exist_ok=True)
+    before, after = name.split("_label-")
+
+    def path(space: str, end: str) -> Path:
+        return place / f"{before}_space-{space}_label-{after}_{end}"
+
+    with output_errors(place):
+        if case.mask_file.endswith(".nii.gz"):
+            shutil.copyfile(case.folder / case.mask_file, path("orig", "mask.nii.gz"))
+        else:
+            write_volume(case.mask, path("orig", "mask.nii.gz"))
+    model = None if case.model is None else f"{case.model.name} {case.model.version}"
+    about: dict[str, Any] = {"Type": "ROI", "Manual": case.mask_state != "AI", "MaskState": case.mask_state}
+    about |= {"ReviewState": case.review.state, "Model": model, "MaskSHA256": case.mask_sha256}
+    if case.input.source.startswith("sub-"):
+        about["Sources"] = [f"bids:raw:{case.input.source}"]
+    write_json(path("orig", "mask.json"), about)
+    cells = case.slices.texts()
+    rows = (dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True))
+    write_text(path("orig", "morph.tsv"), _tsv(cells, rows))
+    if rows_of_template := pam50_rows(case):
+        write_text(path("PAM50", "morph.tsv"), _tsv(PAM50_COLUMNS, rows_of_template))
+
+
+def _tsv(names: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    names = list(names)
+    lines = [names, *([_cell(row.get(name)) for name in names] for row in rows)]
+    return "".join("\t".join(line) + "\n" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    text = " ".join(str("" if value is None else value).split())
+    return text or "n/a"
