@@ -61,6 +61,14 @@ def build_parser() -> Parser:
     _add_review(commands)
     _add_cohort(commands)
     _add_follow_up(commands)
+    repeatability = _add(
+        commands, "repeatability", "measure how far repeated scans on your own scanner scatter, for follow-up",
+        "Compare scans of persons who were scanned again within weeks, and keep the CoV of their areas, and the scatter"
+        " of the change from the images, for that scanner, protocol and model. follow-up takes it for visits made so.",
+    )  # fmt: skip
+    repeatability.add_argument(
+        "manifest", type=Path, metavar="MANIFEST", help="as for follow-up; without date or day: scanned on one day"
+    )
     _add_propagate(commands)
     _add_export(commands)
     _add_training_set(commands)

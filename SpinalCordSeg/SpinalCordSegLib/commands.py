@@ -480,7 +480,8 @@ _PER_VISIT = ("date", "disc", "image", "scanner")
 
 
 def follow_up(arguments: Namespace, reporter: Reporter) -> int:
-    from SpinalCordSegLib.longitudinal.change import FollowUpOptions, Repeatability
+    from SpinalCordSegLib.longitudinal.change import FollowUpOptions
+    from SpinalCordSegLib.longitudinal.repeatability import Repeatability, own_repeatability
     from SpinalCordSegLib.longitudinal.report import compared, write_cohort, write_follow_up
     from SpinalCordSegLib.longitudinal.visits import PersonSource, read_manifest
 
@@ -492,6 +493,7 @@ def follow_up(arguments: Namespace, reporter: Reporter) -> int:
         keep_dates=arguments.keep_dates,
         keep_flagged=arguments.keep_flagged,
         same_person=arguments.same_person,
+        own=tuple(own_repeatability()),
     )
     visits = arguments.visits
     if len(visits) > 1 or visits[0].is_dir():
@@ -507,6 +509,22 @@ def follow_up(arguments: Namespace, reporter: Reporter) -> int:
     _report_visits(persons, reporter)
     failed = write_cohort(persons, options, arguments.output, reporter)
     return SOME_FAILED if failed else DONE
+
+
+def repeatability(arguments: Namespace, reporter: Reporter) -> int:
+    from SpinalCordSegLib.longitudinal.repeatability import keep_repeatability
+    from SpinalCordSegLib.longitudinal.report import repeats_of
+    from SpinalCordSegLib.longitudinal.visits import read_manifest
+
+    persons = read_manifest(arguments.manifest)
+    _report_visits(persons, reporter)
+    kept, left_out = repeats_of(persons, reporter)
+    for one in kept:
+        found = one.found
+        direct = f"; from the images SD {found.direct_sd_percent:.2f} % between two" if found.direct_sd_percent else ""
+        text = f"{one.conditions['scanner']}: CoV {found.cov_percent:.2f} %{direct} ({found.source})"
+        reporter.text(f"{text} → {keep_repeatability(one)}")
+    return SOME_FAILED if left_out else DONE
 
 
 def _cov(percent: str, source: str) -> tuple[float, str]:

@@ -63,7 +63,7 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure((width, height), facecolor="white")
 
 
-def _can_draw(try_it: Callable[[], Any]) -> bool:
+def can_draw(try_it: Callable[[], Any]) -> bool:
     """Whether what it needs is there; where it is not, the log says what to install."""
     try:
         try_it()
@@ -440,7 +440,7 @@ def montage_png(case: Case) -> bytes | None:
     Without a cord slices of the whole volume are shown, without ``case.image`` the mask alone. None, with a warning in
     the log, where Pillow or its font is missing.
     """
-    if not _can_draw(lambda: Canvas(1, 1)):
+    if not can_draw(lambda: Canvas(1, 1)):
         return None
     table, mask = case.slices, case.mask
     scene = CordScene.of(case.background, mask)
@@ -588,7 +588,7 @@ def sections(case: Case, montage: bytes | None) -> list[Section]:
         )
 
     decided = review_sentence(case)
-    if _can_draw(lambda: Canvas(1, 1)):
+    if can_draw(lambda: Canvas(1, 1)):
         curve = area_plot(case.slices, case.mean_csa_mm2, norm).png()
         area = Section("picture", "Area along the cord", note=note, picture=curve)
     else:
@@ -796,7 +796,7 @@ def html_page(
 
     Raises MissingPackageError without Jinja2.
     """
-    if any(callable(one.picture) for one in shown) and not _can_draw(lambda: new_figure(1, 1)):
+    if any(callable(one.picture) for one in shown) and not can_draw(lambda: new_figure(1, 1)):
         shown = [one for one in shown if not callable(one.picture)]
         shown.append(Section("text", "Figures", note="Left out: the package matplotlib is not installed."))
     text: str = template("page.html").render(

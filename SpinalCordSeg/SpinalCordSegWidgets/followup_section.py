@@ -102,6 +102,7 @@ def outcome_rows(content: Mapping[str, Any]) -> tuple[list[tuple[str, ...]], lis
     for visit in content["visits"]:
         change = visit["change"]
         text = "–" if change is None else f"{change['percent']:+.1f} % / ±{change['mdc95_percent']:.1f} %"
+        text += _(" in doubt") if change is not None and content["doubts"] else ""
         day = visit.get("date") or f"{visit['years']:.2f}"
         rows.append((str(visit["visit"]), day, f"{visit['mean_csa_mm2']:.1f}", text))
         tip, direct = str((change or {}).get("verdict") or visit["no_change"]), visit.get("direct")

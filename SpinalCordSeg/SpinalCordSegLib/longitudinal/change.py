@@ -1,8 +1,9 @@
 """Change of an area over time on the extent that all visits have in common, and which change can be detected.
 
-Rules: two visits, the change against MDC95 = 2.77·CoV; from three visits on, the rate against 1.96·SE(slope) with
-SE(slope) = CoV/√Σ(t-t̄)², which for two visits is the same limit. Rate in %/year = 100·slope / fitted area at the first
-visit. The CoV is a setting with its source; the scatter of the visits themselves only warns when it is larger.
+Rules: two visits, the change against MDC95 = t·√2·CoV; from three visits on, the rate against t·SE(slope) with
+SE(slope) = CoV/√Σ(t-t̄)², which for two visits is the same limit. t is Student's, by the scans that the CoV comes from
+and the visits themselves: their scatter about the line is pooled with the CoV, and the limit is never narrower than
+it. Rate in %/year = 100·slope / fitted area at the first visit.
 """
 
 from __future__ import annotations
@@ -14,12 +15,22 @@ from math import isfinite, nan, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
+from scipy.stats import f as fisher
 
-from SpinalCordSegLib.case import Case, ModelSummary
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.longitudinal.direct_change import DirectRate, PairChange, direct_rate
+from SpinalCordSegLib.longitudinal.pairs import (
+    ACROSS_SCANNERS,
+    BELOW,
+    GAIN,
+    LOSS,
+    SCATTERED,
+    DirectRate,
+    PairChange,
+    direct_rate,
+    verdict_of,
+)
 from SpinalCordSegLib.longitudinal.registration import Alignment
+from SpinalCordSegLib.longitudinal.repeatability import OwnRepeatability, Repeatability, reach_95, repeatability_of
 from SpinalCordSegLib.longitudinal.visits import (
     CONDITIONS,
     Conditions,
@@ -27,61 +38,25 @@ from SpinalCordSegLib.longitudinal.visits import (
     Profile,
     Visit,
     changes,
+    differences,
     same_data,
     unknowns,
 )
-from SpinalCordSegLib.model.checkpoint import REPEATABILITY
 from SpinalCordSegLib.review import ACCEPTED
 
 DAYS_PER_YEAR = 365.25
-MDC_FACTOR = 2.77  # 1.96·√2
 Z95 = 1.96
-BELOW = "below the minimum detectable change"
-LOSS = "loss beyond the minimum detectable change"
-GAIN = "gain beyond the minimum detectable change: check comparability, a cord does not grow"
 WITHHELD = "no verdict: in doubt that this is one person at the same level"
+SOON = "no verdict: within half a year"
 _SHORTEST_DAYS = 182  # a rate over days is an error divided by nearly nothing
 _FASTEST = 6.0  # %/year: three times the mean loss in MS before it turns progressive (2.19 %/year)
 SCANNER_UNKNOWN = "scanner unknown"
 
 
 @dataclass(frozen=True)
-class Repeatability:
-    """How far repeated measurements scatter. ``cov_percent``: SD/mean in %. ``source``: where that was measured, with
-    which tool. ``setting``: "same scanner" or "between scanners"."""
-
-    cov_percent: float
-    source: str
-    setting: str
-
-    def __post_init__(self) -> None:
-        if not 0 < self.cov_percent < 50:
-            raise ConfigurationError(f"a CoV of {self.cov_percent:g} % is out of range: give it in %, such as 1.5")
-        if not self.source.strip():
-            raise ConfigurationError("a CoV needs its source: say where it was measured, and with which tool")
-
-    @property
-    def mdc95_percent(self) -> float:
-        """The change between two visits, in %, that 95 % of unchanged persons stay below."""
-        return MDC_FACTOR * self.cov_percent
-
-
-# Measured by others with other tools, and labelled so until this software's own is known.
-SAME_SCANNER = Repeatability(
-    1.5,
-    "published, not measured with this software: JIM under 1.5 %, SCT 1.0 % (one volunteer on six sites), repeats of"
-    " brain T1w 1.5-2.65 %",
-    "same scanner",
-)
-BETWEEN_SCANNERS = Repeatability(
-    2.75, "published, not measured with this software: SCT on three scanners, 2.2-2.75 %", "between scanners"
-)
-
-
-@dataclass(frozen=True)
 class Change:
     """Second against first measurement. ``percent``: of the first. ``verdict``: BELOW, LOSS or GAIN, by the minimum
-    detectable change of the CoV."""
+    detectable change of the CoV; SOON within half a year; WITHHELD in doubt."""
 
     percent: float = field(metadata={"decimals": 3})
     mdc95_percent: float = field(metadata={"decimals": 3})
@@ -94,8 +69,9 @@ class Change:
 @dataclass(frozen=True)
 class Rate:
     """A yearly rate. ``percent_per_year`` with its 95 % CI ``low`` … ``high`` (±``limit``). ``fitted_first_mm2``: the
-    fitted line at the first visit. ``verdict``: BELOW, LOSS or GAIN. ``scatter_cov_percent``: SD of the visits about
-    the line, % (NaN for two visits); ``scatters``: True when that is more than the CoV explains (p < 0.05)."""
+    fitted line at the first visit. ``verdict``: BELOW, LOSS, GAIN, SCATTERED, or WITHHELD in doubt.
+    ``scatter_cov_percent``: SD of the visits about the line, % (NaN for two visits); ``scatters``: True when that is
+    more than the CoV explains (p < 0.05)."""
 
     percent_per_year: float
     low: float
@@ -115,7 +91,7 @@ def change(first_mm2: float, second_mm2: float, repeatability: Repeatability) ->
         raise ValueError("a change needs two positive areas")
     percent = 100 * (second_mm2 - first_mm2) / first_mm2
     by, mdc95_percent = repeatability, repeatability.mdc95_percent
-    return Change(percent, mdc95_percent, _verdict(percent, mdc95_percent), by.cov_percent, by.source, by.setting)
+    return Change(percent, mdc95_percent, verdict_of(percent, mdc95_percent), by.cov_percent, by.source, by.setting)
 
 
 def yearly_rate(years: Sequence[float], areas_mm2: Sequence[float], repeatability: Repeatability) -> Rate | None:
@@ -134,28 +110,17 @@ def yearly_rate(years: Sequence[float], areas_mm2: Sequence[float], repeatabilit
     if fitted_first <= 0:
         return None
     rate = 100 * slope / fitted_first
-    limit = Z95 * repeatability.cov_percent / sqrt(spread)
-    scatter, scatters = _scatter(t, y, slope, repeatability)
-    verdict = _verdict(rate, limit)
+    scatter, freedom, known = nan, len(t) - 2, repeatability
+    sd, scatters = known.cov_percent, False
+    if freedom:
+        fitted = y.mean() + slope * (t - t.mean())
+        squares = 1e4 * float((((y - fitted) / fitted) ** 2).sum())
+        scatter = sqrt(squares / freedom)
+        scatters = (scatter / sd) ** 2 > float(fisher.ppf(0.95, freedom, known.freedom))
+        sd = max(scatter, sqrt((known.freedom * sd**2 + squares) / (known.freedom + freedom)))
+    limit = reach_95(known.freedom + freedom) * sd / sqrt(spread)
+    verdict = SCATTERED if scatters else verdict_of(rate, limit)
     return Rate(rate, rate - limit, rate + limit, limit, fitted_first, slope, len(t), verdict, scatter, scatters)
-
-
-def _scatter(t: np.ndarray, y: np.ndarray, slope: float, repeatability: Repeatability) -> tuple[float, bool]:
-    """SD of the visits about their line in %, and whether chi² says it is more than the CoV."""
-    freedom = len(t) - 2
-    if freedom < 1:
-        return nan, False
-    fitted = y.mean() + slope * (t - t.mean())
-    squares = float((((y - fitted) / fitted) ** 2).sum())
-    scatter = 100 * sqrt(squares / freedom)
-    allowed = repeatability.cov_percent * sqrt(float(chi2.ppf(0.95, freedom)) / freedom)
-    return scatter, scatter > allowed
-
-
-def _verdict(percent: float, limit: float) -> str:
-    if abs(percent) < limit:
-        return BELOW
-    return LOSS if percent < 0 else GAIN
 
 
 _HEALTHY_BANDS = ((20.0, 50.0, 0.0), (50.0, 65.0, -0.25), (65.0, 80.0, -0.36), (80.0, 120.0, -0.54))
@@ -170,47 +135,6 @@ def healthy_rates(age_years: float | None) -> tuple[float, float]:
         if low <= age_years < high:
             return rate, rate
     raise ConfigurationError(f"healthy rates are known from 20 years on, not for an age of {age_years:g}")
-
-
-# ---- The repeatability to judge by: that of the model that drew the masks where it was measured, else a published one
-#
-# A model's card keeps it in its scores, and ``segment`` copies it into report.json's model:
-#
-#     "repeatability": {"same scanner": {"cov_percent": 1.8, "source": "where, on whom, by what"},
-#                       "between scanners": {...}}
-#
-# Either setting may be missing. ``python -m Recipes validate --write-card`` and ``validate-series --write-card``
-# write it.
-
-
-def repeatability_of(cases: Sequence[Case], same_scanner: bool) -> Repeatability:
-    """For the visits of these cases, with its source.
-
-    The model's own needs every mask to be of that one model. It was not measured for corrected masks: with some of them
-    the larger of it and the published one is taken, and the source says so.
-    """
-    published = SAME_SCANNER if same_scanner else BETWEEN_SCANNERS
-    models = [case.model for case in cases]
-    if len({None if one is None else (one.name, one.version, one.sha256) for one in models}) != 1:
-        return published
-    measured = None if models[0] is None else _stated(models[0], published.setting)
-    if measured is None or all(case.mask_state != "corrected" for case in cases):
-        return measured or published
-    by_hand = "some of these masks were corrected by hand, for which no CoV was measured"
-    if measured.cov_percent >= published.cov_percent:
-        return replace(measured, source=f"{measured.source}; {by_hand}")
-    own = f"the model's own of {measured.cov_percent:g} % is not taken"
-    return replace(published, source=f"{published.source}; {by_hand}: {own}")
-
-
-def _stated(model: ModelSummary, setting: str) -> Repeatability | None:
-    """What the model's card states for a setting; None where it states nothing that can be used."""
-    try:
-        entry = model.scores[REPEATABILITY][setting]
-        stated = Repeatability(entry["cov_percent"], entry["source"], setting)
-    except (KeyError, TypeError, AttributeError, ConfigurationError):
-        return None
-    return replace(stated, source=f"measured with this software, model {model.name} {model.version}: {stated.source}")
 
 
 # ---- The common extent: cord that all visits cover, without the flagged slices of any
@@ -277,15 +201,12 @@ def common_extent(profiles: Sequence[Profile], limits_mm: tuple[float, float] | 
 # ---- A person's visits compared: areas of the common extent, change, rate, and everything that speaks against it
 
 
-_ACROSS_SCANNERS = {"scanner", "field_strength"}  # what the CoV between scanners was measured across
-
-
 @dataclass(frozen=True)
 class FollowUpOptions:
     """``same``, ``between``: what the user knows of repeatability on one scanner and between scanners; None: see
     ``repeatability_of``. ``limits_mm``: only this range, from the disc C2/C3. ``age_years``: at the first visit, for
     the band. ``keep_flagged``: compare slices that are flagged and that nobody has accepted, too.
-    ``same_person``: a changed patient ID is the same person's."""
+    ``same_person``: a changed patient ID is the same person's. ``own``: repeatability of one's own scanners."""
 
     same: Repeatability | None = None
     between: Repeatability | None = None
@@ -294,6 +215,7 @@ class FollowUpOptions:
     keep_dates: bool = False
     keep_flagged: bool = False
     same_person: bool = False
+    own: tuple[OwnRepeatability, ...] = ()
 
     def __post_init__(self) -> None:
         healthy_rates(self.age_years)
@@ -303,6 +225,8 @@ class FollowUpOptions:
         scanners = {visit.conditions["scanner"].casefold() for visit in visits}
         same_scanner = not breaks and len(scanners) == 1 and "" not in scanners
         given = self.same if same_scanner else self.between
+        if given is None and same_scanner:
+            given = next((one.found for one in self.own if one.fits([visit.conditions for visit in visits])), None)
         return given or repeatability_of([visit.case for visit in visits], same_scanner)
 
 
@@ -313,7 +237,8 @@ class VisitOutcome:
     and what is not known. ``date``: None unless it may be written. ``n_flagged_slices``: flagged ones among the
     compared; ``n_left_out_slices``: those left out. ``direct``: the change against the first visit as both images show
     it, None without images; ``sharpness_percent``: ``change`` without what a difference of sharpness makes of it, None
-    where there is none."""
+    where there is none. ``unlike``: what differs from the first visit without forbidding a change, which has to stand
+    beside it."""
 
     source: Visit = field(metadata={"json": False})
     visit: int
@@ -332,6 +257,7 @@ class VisitOutcome:
     n_left_out_slices: int
     direct: PairChange | None
     sharpness_percent: float | None = field(metadata={"decimals": 3})
+    unlike: str = ""
 
 
 @dataclass(frozen=True)
@@ -374,9 +300,10 @@ def follow_up(
     options: FollowUpOptions | None = None,
     beside: Sequence[str] = (),
     pairs: Sequence[PairChange] = (),
+    doubts: Sequence[str] = (),
 ) -> FollowUp:
     """Compare ``visits`` (in order of days), aligned by ``alignment``. ``beside``: has to stand beside every rate.
-    ``pairs``: what their images show.
+    ``pairs``: what their images show. ``doubts``: that this is one person at one level, as known before.
 
     Raises ConfigurationError when they have nothing in common.
     """
@@ -400,10 +327,12 @@ def follow_up(
         elif any(first < n and k <= end for n, k in twins):
             rate, no_rate = None, "the same data twice"
         unknown = any(not visit.conditions["scanner"] for visit in visits[first:end])
-        shown = (*beside, SCANNER_UNKNOWN) if unknown else tuple(beside)
+        shown = [*beside, *([SCANNER_UNKNOWN] if unknown else [])]
+        shown += [unlike] if (unlike := _unlike(visits[first:end])) else []
         cov = judged_by.cov_percent, judged_by.source, judged_by.setting
         own = [pair for pair in pairs if first < pair.first and pair.second <= end]
-        runs.append(Run(first + 1, end, rate, no_rate, shown, *cov, direct_rate(own, years) if rate else None))
+        direct = direct_rate(own, years, judged_by) if rate else None
+        runs.append(Run(first + 1, end, rate, no_rate, tuple(shown), *cov, direct))
     outcomes = []
     for n, (visit, profile) in enumerate(zip(visits, profiles, strict=True)):
         compared, half = profile.inside(shared.at_mm).any(axis=0), profile.length_mm / 2
@@ -433,6 +362,7 @@ def follow_up(
             n_left_out_slices=int(np.count_nonzero(flagged & ~compared & between)),
             direct=pair,
             sharpness_percent=sharp,
+            unlike=_unlike([visits[0], visit]),
         )
         outcomes.append(outcome)
     remarks = [f"visits {n} and {k} hold the same data: no change can be seen between them" for n, k in twins]
@@ -442,30 +372,70 @@ def follow_up(
         if one.refused
     ]
     remarks += [*alignment.remarks, *_remarks(shared, runs, outcomes, options)]
-    doubts = [*alignment.doubts, *_doubts(runs, outcomes), *_other_shape(profiles, shared, runs, outcomes)]
-    if doubts:
-        runs = [replace(one, rate=one.rate and replace(one.rate, verdict=WITHHELD)) for one in runs]
-        outcomes = [replace(one, change=one.change and replace(one.change, verdict=WITHHELD)) for one in outcomes]
+    found_doubts = [
+        *alignment.doubts,
+        *doubts,
+        *(doubt for pair in pairs for doubt in pair.doubts),
+        *_doubts(runs, outcomes, pairs),
+    ]
+    found_doubts += _other_shape(profiles, shared, runs, outcomes)
+    for n, one in enumerate(outcomes):
+        verdict = WITHHELD if found_doubts else SOON if one.day < _SHORTEST_DAYS else ""
+        if one.change and verdict:
+            outcomes[n] = replace(one, change=replace(one.change, verdict=verdict))
+    if found_doubts:
+        runs = [
+            replace(
+                run,
+                rate=run.rate and replace(run.rate, verdict=WITHHELD),
+                direct=run.direct and replace(run.direct, verdict=WITHHELD),
+            )
+            for run in runs
+        ]
     return FollowUp(
-        person, tuple(outcomes), tuple(runs), shared, tuple(profiles), alignment, tuple(doubts), tuple(remarks),
+        person, tuple(outcomes), tuple(runs), shared, tuple(profiles), alignment, tuple(found_doubts), tuple(remarks),
         tuple(pairs), options,
     )  # fmt: skip
 
 
-def _doubts(runs: Sequence[Run], outcomes: Sequence[VisitOutcome]) -> list[str]:
-    """Why these may not be visits of one person at the same level."""
+def _unlike(visits: Sequence[Visit]) -> str:
+    """What differs between any two of these visits without breaking the series."""
+    pairs = combinations([visit.conditions for visit in visits], 2)
+    kinds = {change.kind for one, other in pairs for change in differences(one, other) if not change.breaks}
+    names = [name for kind, (name, *_) in CONDITIONS.items() if kind in kinds]
+    return f"not alike: {', '.join(names)}" if names else ""
+
+
+def _doubts(runs: Sequence[Run], outcomes: Sequence[VisitOutcome], pairs: Sequence[PairChange]) -> list[str]:
+    """Why these may not be visits of one person at the same level, in the order of their dates."""
     doubts = []
     for run in runs:
-        if run.rate is not None and run.rate.verdict == LOSS and run.rate.percent_per_year < -_FASTEST:
-            doubts.append(f"visits {run.first} to {run.last}: {_too_fast(run.rate.percent_per_year)}")
+        for rate in (run.rate, run.direct):
+            if rate is not None and rate.high < 0 and rate.percent_per_year < -_FASTEST:
+                doubts.append(f"visits {run.first} to {run.last}: {_too_fast(rate.percent_per_year)}")
+        if run.direct is not None and run.direct.verdict == GAIN:
+            doubts.append(f"visits {run.first} to {run.last}: as their images show it, {_GREW}")
     for one in outcomes:
         if one.change is None or one.change.verdict == BELOW:
             continue
         if one.change.verdict == GAIN:
-            doubts.append(f"visit {one.visit}: the area grew by {one.change.percent:.1f} %, and a cord does not grow")
+            doubts.append(f"visit {one.visit}: by {one.change.percent:.1f} %, {_GREW}")
         elif one.change.percent < -_FASTEST * one.years and not doubts:
             doubts.append(f"visit {one.visit}: {_too_fast(one.change.percent / max(one.years, 1 / DAYS_PER_YEAR))}")
+    for pair in pairs:
+        percent, se_percent = pair.percent or 0.0, pair.se_percent or 0.0
+        years = outcomes[pair.second - 1].years - outcomes[pair.first - 1].years
+        if percent > _SURE * se_percent:
+            doubts.append(f"visits {pair.first} and {pair.second}: by {percent:.1f} % as both images show it, {_GREW}")
+        elif percent + _SURE * se_percent < -_FASTEST * years:
+            doubts.append(
+                f"visits {pair.first} and {pair.second}: {_too_fast(percent / max(years, 1 / DAYS_PER_YEAR))}"
+            )
     return doubts
+
+
+_GREW = "the area grew, and a cord does not grow: are the dates exchanged, or two persons?"
+_SURE = 2.58  # standard errors: 1 % of unchanged pairs
 
 
 # One person's cord keeps its relative area along its length and its flatness, and both are a person's own. Scales and
@@ -525,7 +495,7 @@ def _change(
     """Visit ``n`` against the first; ``kinds``: of the breaking changes between them."""
     if n == 0:
         return None, "the first visit"
-    if hindering := sorted(kinds - _ACROSS_SCANNERS):
+    if hindering := sorted(kinds - ACROSS_SCANNERS):
         names = " and ".join(CONDITIONS[kind][0] for kind in hindering)
         return None, f"not compared with the first visit: {names} changed"
     if (1, n + 1) in twins:
@@ -569,7 +539,7 @@ def _remarks(
         if run.rate is not None and run.rate.scatters:
             remarks.append(
                 f"visits {run.first} to {run.last} scatter by {run.rate.scatter_cov_percent:.1f} % about their line,"
-                f" more than a CoV of {run.cov_percent:g} % explains: the true CI is wider"
+                f" more than a CoV of {run.cov_percent:g} % explains: no verdict"
             )
     if shared.flagged_mm > 0:
         left_out = [f"{one.n_left_out_slices} in visit {one.visit}" for one in outcomes if one.n_left_out_slices]

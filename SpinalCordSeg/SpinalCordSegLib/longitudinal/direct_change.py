@@ -9,19 +9,15 @@ by sector.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from itertools import combinations
-from math import hypot, isfinite, log1p, nan, pi, sqrt
+from math import hypot, nan, pi, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from SpinalCordSegLib.errors import GeometryError
-from SpinalCordSegLib.longitudinal.registration import register_rigid
-from SpinalCordSegLib.longitudinal.visits import Visit, differences, same_data
 from SpinalCordSegLib.morphometry import Centreline, centreline, fit_local_lines
 from SpinalCordSegLib.volume import Volume, place_on
 
@@ -120,6 +116,45 @@ def direct_change(
         percent / slope, se / slope, planes.position_mm, found.percent / slope, found.se_percent / slope,
         found.correlation, left_mm2 - float(blur_mm2[1:].mean()), slope, tuple(refused),
     )  # fmt: skip
+
+
+_AROUND_MM = np.arange(2.0, 32.1)  # vertebrae and muscles, which are a person's own
+_COARSE = (0, 4, 3)  # planes, rays, mm: what is smoother than that, every neck has
+ALIKE = 0.6  # two images of one person on one scanner are more alike
+_ALONG_MM = np.arange(-24.0, 25.0, 3.0)
+
+
+def likeness(
+    first: Volume, first_cord: Volume, second: Volume, second_cord: Volume, first_to_second: Array
+) -> tuple[float, float]:
+    """How alike the surroundings of two cords are in what is fine, -1..1 (median correlation of planes across the
+    cord); and how alike with left and right exchanged in the second. -1 where less than 15 mm are shared.
+
+    Of images of one contrast. Where they are not ALIKE as registration lays them, cord is laid on cord, at any height:
+    registration of two scanners' images may fail. See ``direct_change``, also for the parameters.
+    """
+    scans = _scan(first, first_cord, np.zeros(3)), _scan(second, second_cord, np.zeros(3))
+    best = _alike(scans, first_to_second, _offset_along(scans, first_to_second))
+    if not max(best) > ALIKE:
+        on_cord = np.eye(4)
+        on_cord[:3, 3] = scans[1].line.ras_mm.mean(axis=0) - scans[0].line.ras_mm.mean(axis=0)
+        best = max(best, *(_alike(scans, on_cord, float(along_mm)) for along_mm in _ALONG_MM), key=max)
+    return best
+
+
+def _alike(scans: tuple[_Scan, _Scan], first_to_second: Array, along_mm: float) -> tuple[float, float]:
+    planes = _planes(scans, first_to_second, along_mm)
+    if len(planes.position_mm) * _STEP_MM < _LEAST_MM:
+        return -1.0, -1.0
+    fine = []
+    for visit, scan in enumerate(scans):
+        values = _seen(scan, planes, visit, _COS * _AROUND_MM, _SIN * _AROUND_MM)
+        values = values - ndimage.gaussian_filter(values, _COARSE, mode=("nearest", "wrap", "nearest"))
+        values -= values.mean(axis=(1, 2), keepdims=True)
+        fine.append(values / (np.sqrt((values**2).sum(axis=(1, 2), keepdims=True)) + 1e-9))
+    mirrored = fine[1][:, (_RAYS // 2 - np.arange(_RAYS)) % _RAYS]
+    straight, turned = (float(np.median((fine[0] * other).sum(axis=(1, 2)))) for other in (fine[1], mirrored))
+    return straight, turned
 
 
 # ---- Sampling
@@ -354,90 +389,3 @@ def _mean(found: _Fit, area: Array) -> tuple[float, float]:
         squares += 2 * (1 - lag / reach) * float(left[lag:] @ left[:-lag])
     variance_of_mean = max(squares, 0) * (1 + 2 * reach / n) / float(weights.sum()) ** 2
     return mean, _MORE_SE * sqrt(variance_of_mean + _FLOOR_SE**2)
-
-
-# ---- Visits of a person
-
-SHARPNESS_MM2 = 0.3  # a difference from here on moves the area by about 1 %
-_AREA_PER_MM2 = 0.8 * pi  # mm² of area that an edge loses for each mm² by which its variance is larger
-
-
-@dataclass(frozen=True, eq=False)
-class PairChange:
-    """Visits ``first`` and ``second`` (numbers, from 1): ``percent`` of area with its standard error, None where
-    ``refused`` says why. ``blur_mm2``: see DirectChange; None where nothing was measured."""
-
-    first: int
-    second: int
-    percent: float | None = field(metadata={"decimals": 3})
-    se_percent: float | None = field(metadata={"decimals": 3})
-    blur_mm2: float | None = field(metadata={"decimals": 3})
-    refused: str
-    found: DirectChange | None = field(metadata={"json": False})
-
-    def at_one_sharpness(self, area_percent: float, area_mm2: float) -> float | None:
-        """A change of the areas without that which sharpness alone makes, ``area_mm2`` being the first; None where the
-        images are as sharp as each other."""
-        if self.blur_mm2 is None or abs(self.blur_mm2) < SHARPNESS_MM2:
-            return None
-        return area_percent + 100 * _AREA_PER_MM2 * self.blur_mm2 / area_mm2
-
-
-def compare_images(visits: Sequence[Visit], read_volume: Callable[[Visit], Volume]) -> tuple[PairChange, ...]:
-    """Every pair of the visits that were given with their images. ``read_volume`` reads one."""
-    seen = [(n, visit) for n, visit in enumerate(visits, 1) if visit.source.image is not None]
-    twins, pairs = same_data(visits), []
-    for (n, one), (k, other) in combinations(seen, 2):
-        changed = differences(one.conditions, other.conditions)
-        # Another model is none: the contour is shared, and the images are what is compared.
-        breaks = [change.message for change in changed if change.breaks and change.kind != "model"]
-        if breaks or (n, k) in twins:
-            pairs.append(PairChange(n, k, None, None, None, next(iter(breaks), "the same data twice"), None))
-            continue
-        first, second = read_volume(one), read_volume(other)
-        masks = place_on(one.mask, first), place_on(other.mask, second)
-        try:
-            laid = register_rigid(first, masks[0], second, masks[1])
-        except GeometryError as error:  # the discs may align them all the same
-            pairs.append(PairChange(n, k, None, None, None, str(error), None))
-            continue
-        found = direct_change(first, masks[0], second, masks[1], laid.fixed_to_moving)
-        percent, se, blur_mm2 = (
-            value if isfinite(value) else None for value in (found.percent, found.se_percent, found.blur_mm2)
-        )
-        pairs.append(PairChange(n, k, percent, se, blur_mm2, "; ".join(found.refused), found))
-    return tuple(pairs)
-
-
-@dataclass(frozen=True)
-class DirectRate:
-    """The yearly rate of ``n_pairs`` pairs of images together, with its 95 % CI ``low`` … ``high``."""
-
-    percent_per_year: float
-    low: float
-    high: float
-    n_pairs: int
-
-
-def direct_rate(pairs: Sequence[PairChange], years: Sequence[float]) -> DirectRate | None:
-    """In % of the first area; ``years``: of every visit. None without a change between two days.
-
-    Weighted least squares on the changes of log area. Errors are taken to be the visits' own, so that pairs with a
-    visit in common err together; from three visits on they are not taken to be smaller than they show about the line.
-    """
-    known = [pair for pair in pairs if pair.percent is not None]
-    apart = np.array([years[pair.second - 1] - years[pair.first - 1] for pair in known])
-    if not apart.any():
-        return None
-    logs = np.array([100 * log1p((pair.percent or 0) / 100) for pair in known])
-    variances = np.array([(pair.se_percent or 0) ** 2 for pair in known])
-    shares = apart / variances / float((apart**2 / variances).sum())
-    slope = float(shares @ logs)
-    of_visits = np.zeros(len(years))
-    for pair, share in zip(known, shares, strict=True):
-        of_visits[[pair.second - 1, pair.first - 1]] += share, -share
-    variance, n = float(variances.mean()) / 2, len({n for pair in known for n in (pair.first, pair.second)})
-    if n > 2:
-        variance = max(variance, float(((logs - slope * apart) ** 2).mean()) * (n - 1) / (n - 2) / 2)
-    reach = 1.96 * sqrt(variance * float(of_visits @ of_visits))
-    return DirectRate(slope, slope - reach, slope + reach, len(known))

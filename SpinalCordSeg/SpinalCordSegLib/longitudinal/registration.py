@@ -256,11 +256,15 @@ class Alignment:
 DISC, MIDDLE, UPPER_END = "the disc C2/C3", "the middle of the cord at the first visit", "the upper end of the cord"
 
 
-def align(visits: Sequence[Visit], read_volume: Callable[[Visit], Volume]) -> Alignment:
+Lay = Callable[[Visit, Visit], Registration]
+"""How the images of two visits lie on each other. Raises GeometryError."""
+
+
+def align(visits: Sequence[Visit], lay: Lay) -> Alignment:
     """By discs where every visit has one, else by images where every visit has one; from a disc where any has one. With
     neither by the cord's upper end, as the program found it in every visit: then no change has a verdict.
 
-    ``read_volume`` reads a visit's image. Raises ConfigurationError when nothing is complete or a registration failed.
+    Raises ConfigurationError when nothing is complete or a registration failed.
     """
     discs = [visit.disc_mm for visit in visits if visit.disc_mm is not None]
     if len(discs) == len(visits):
@@ -279,24 +283,15 @@ def align(visits: Sequence[Visit], read_volume: Callable[[Visit], Volume]) -> Al
             f"the visits cannot be aligned: visit {', '.join(missing)} has no disc C2/C3 and visit"
             f" {', '.join(without)} no image; mark the disc in every visit (--disc), or give every image (--image)"
         )
-    return _by_images(visits, read_volume)
-
-
-def _by_images(visits: Sequence[Visit], read_volume: Callable[[Visit], Volume]) -> Alignment:
-    def read(number: int) -> tuple[Volume, Volume]:
-        image, mask = read_volume(visits[number - 1]), visits[number - 1].mask
-        return image, place_on(mask, image, (f"the mask of visit {number}", "its image"))
-
-    first, fixed = visits[0], read(1)
-    shifts, residuals, remarks = [0.0], [0.0], []
+    first, shifts, residuals, remarks = visits[0], [0.0], [0.0], []
     for number, visit in enumerate(visits[1:], 2):
-        found = register_rigid(*fixed, *read(number))
+        found = lay(first, visit)
         if found.unrelated:
             raise ConfigurationError(
                 f"registration of visit {number} failed: about the cord its image and that of visit 1 have little in"
                 " common; mark the disc C2/C3 in every visit instead"
             )
-        shift, residual = _shift(first, visit, found)
+        shift, residual = shift_along(first, visit, found)
         if residual > _FARTHEST_MM:
             raise ConfigurationError(
                 f"registration of visit {number} failed: the cords lie {residual:.1f} mm apart, at most"
@@ -316,7 +311,7 @@ def _by_images(visits: Sequence[Visit], read_volume: Callable[[Visit], Volume]) 
     return Alignment("rigid registration of the images", origins, zero, tuple(residuals), tuple(remarks))
 
 
-def _shift(first: Visit, other: Visit, found: Registration) -> tuple[float, float]:
+def shift_along(first: Visit, other: Visit, found: Registration) -> tuple[float, float]:
     """By how much positions along the other cord are larger, where both have cord, and how far the cords are apart."""
     shifts, apart = [], []
     for position in np.arange(0.0, first.line.end_mm, _POINT_STEP_MM):

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from SpinalCordSegLib.case import read_backdrop
 from SpinalCordSegLib.correction import check_belongs
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError, OutputError
 from SpinalCordSegLib.files import (
@@ -33,7 +34,7 @@ from SpinalCordSegLib.identity import check_code
 from SpinalCordSegLib.image_io import read_image
 from SpinalCordSegLib.longitudinal.change import (
     HEALTHY_SOURCE,
-    WITHHELD,
+    SOON,
     Z95,
     FollowUp,
     FollowUpOptions,
@@ -42,10 +43,12 @@ from SpinalCordSegLib.longitudinal.change import (
     follow_up,
     healthy_rates,
 )
-from SpinalCordSegLib.longitudinal.direct_change import PairChange, compare_images
-from SpinalCordSegLib.longitudinal.registration import MIDDLE, align
+from SpinalCordSegLib.longitudinal.pairs import PairChange, compare_images, marks_in_doubt
+from SpinalCordSegLib.longitudinal.registration import MIDDLE, Registration, align, register_rigid
+from SpinalCordSegLib.longitudinal.repeatability import SAME_SCANNER, OwnRepeatability, measured_repeats
 from SpinalCordSegLib.longitudinal.visits import (
     CONDITIONS,
+    Conditions,
     PersonSource,
     Visit,
     check_one_person,
@@ -53,10 +56,21 @@ from SpinalCordSegLib.longitudinal.visits import (
     one_patient_twice,
     read_visit,
 )
-from SpinalCordSegLib.report import CURVE, FLAG, HEALTHY, INK, Section, html_page, style_axes
-from SpinalCordSegLib.slice_table import csv_text
+from SpinalCordSegLib.report import (
+    CURVE,
+    FLAG,
+    HEALTHY,
+    INK,
+    Canvas,
+    CordScene,
+    Section,
+    can_draw,
+    html_page,
+    style_axes,
+)
+from SpinalCordSegLib.slice_table import counted, csv_text
 from SpinalCordSegLib.version import SOFTWARE_VERSION
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume import Volume, place_on
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,10 +83,11 @@ SCHEMA_VERSION = 1
 COLUMNS = (
     "person", "state", "reason", "visit", "case", "date", "day", "years", "mean_csa_mm2", "volume_mm3", "length_mm",
     "shared_low_mm", "shared_high_mm", "shared_from", "aligned_by",
-    "change_percent", "mdc95_percent", "change_verdict", "change_cov_setting", "no_change",
+    "change_percent", "mdc95_percent", "change_verdict", "change_cov_setting", "change_cov_source",
+    "no_change", "unlike",
     "direct_percent", "direct_se_percent", "no_direct", "blur_mm2", "sharpness_percent",
     "run", "run_visits", "rate_percent_per_year", "rate_low", "rate_high", "rate_limit", "rate_verdict",
-    "direct_rate_percent_per_year", "direct_rate_low", "direct_rate_high", "direct_rate_n_pairs",
+    "direct_rate_percent_per_year", "direct_rate_low", "direct_rate_high", "direct_rate_n_pairs", "direct_rate_verdict",
     "no_rate", "beside", "cov_percent", "cov_setting", "cov_source", "doubts",
     "breaks", "differences", "n_flagged_slices", "n_left_out_slices", "left_out_mm", "remarks",
     "scanner", "field_strength", "sequence", "contrast_agent", "distortion_correction", "voxel_mm", "model", "made_by",
@@ -96,6 +111,11 @@ def compared(person: PersonSource, options: FollowUpOptions, reporter: Reporter)
         check_belongs(visit.case, image)
         return image.volume
 
+    @cache
+    def lay(one: Visit, other: Visit) -> Registration:
+        first, second = image_of(one), image_of(other)
+        return register_rigid(first, place_on(one.mask, first), second, place_on(other.mask, second))
+
     check_code(person.person)
     if person.age_years is not None:
         options = replace(options, age_years=person.age_years)
@@ -103,14 +123,14 @@ def compared(person: PersonSource, options: FollowUpOptions, reporter: Reporter)
     visits = check_visits([read_visit(source) for source in person.visits], options.limits_mm)
     beside = check_one_person(visits, options.same_person)
     reporter.progress("register")
-    alignment = align(visits, image_of)
+    alignment = align(visits, lay)
     if options.limits_mm is not None and not alignment.from_disc:
         raise ConfigurationError(
             "a range (--range-mm) counts from the disc C2/C3, and without the images no disc of one visit is found in"
             " the others: mark it in every visit (--disc), give every image (--image), or leave the range out"
         )
-    pairs = compare_images(visits, image_of)
-    return follow_up(person.person, visits, alignment, options, beside, pairs)
+    pairs = compare_images(visits, image_of, lay)
+    return follow_up(person.person, visits, alignment, options, beside, pairs, marks_in_doubt(visits, image_of))
 
 
 def write_follow_up(result: FollowUp, folder: Path, reporter: Reporter) -> list[dict[str, Any]]:
@@ -177,6 +197,64 @@ def write_cohort(persons: Sequence[PersonSource], options: FollowUpOptions, outp
     write_text(output / "cohort.csv", csv_text(COLUMNS, rows))
     reporter.text(f"{len(persons) - failed} of {len(persons)} persons done → {output / 'cohort.csv'}")
     return failed
+
+
+_SOON_AGAIN_DAYS = 92  # a cord with MS loses half a per cent in that time
+
+
+def repeats_of(persons: Sequence[PersonSource], reporter: Reporter) -> tuple[list[OwnRepeatability], int]:
+    """The repeatability of each scanner and protocol that persons were scanned again on, and how many persons cannot be
+    used. Raises ConfigurationError where nobody can."""
+    groups: list[tuple[Conditions, list[Sequence[float]], list[float]]] = []
+    left_out = 0
+    for person in persons:
+        try:
+            dated = any(one.date or one.day for one in person.visits)
+            scans = tuple(one if dated else replace(one, day="0") for one in person.visits)
+            found = compared(replace(person, visits=scans, age_years=None), FollowUpOptions(), reporter)
+            _check_repeats(found)
+        except (Cancelled, BrokenPipeError):
+            raise
+        except Exception as error:  # noqa: BLE001
+            _log.debug("detail", exc_info=error)
+            left_out += 1
+            reporter.error(reason(error) or type(error).__name__, type(error).__name__, person.person)
+            continue
+        known: Conditions = {}
+        for visit in found.visits:
+            known |= {key: value for key, value in visit.conditions.items() if value or key not in known}
+        probe = OwnRepeatability(known, SAME_SCANNER)
+        group = next((one for one in groups if probe.fits([one[0]])), None)
+        if group is None:
+            groups.append(group := (known, [], []))
+        group[1].append([visit.mean_csa_mm2 for visit in found.visits])
+        group[2].extend(pair.percent for pair in found.pairs if pair.percent is not None)
+    if not groups:
+        raise ConfigurationError("no person can be used: give finished cases of scans of one person, on one scanner")
+    kept = []
+    for known, areas, direct in groups:
+        source = f"own repeats, {date.today()}: {counted(len(areas), 'person')}, {sum(map(len, areas))} scans"
+        kept.append(OwnRepeatability(known, measured_repeats(areas, direct, source)))
+    return kept, left_out
+
+
+def _check_repeats(found: FollowUp) -> None:
+    """Raise ConfigurationError where these are not repeated scans of one person."""
+    if len(found.visits) < 2:
+        raise ConfigurationError("a single scan: give two of a person")
+    if len(found.runs) > 1:
+        raise ConfigurationError("; ".join(": ".join(one) for one in visit_breaks(follow_up_report(found))))
+    if not all(visit.conditions["scanner"] for visit in found.visits):
+        raise ConfigurationError("the scanner is not known: give the manifest a column scanner")
+    if found.visits[-1].day > _SOON_AGAIN_DAYS:
+        days = f"{found.visits[-1].day:.0f} days apart"
+        raise ConfigurationError(f"the scans lie {days}, at most {_SOON_AGAIN_DAYS} are allowed")
+    if doubts := [doubt for pair in found.pairs for doubt in pair.doubts]:
+        raise ConfigurationError("; ".join(doubts))
+    if any("same data" in one.no_change for one in found.visits) or "the same data twice" in (
+        pair.refused for pair in found.pairs
+    ):
+        raise ConfigurationError("two scans hold the same data")
 
 
 def follow_up_report(result: FollowUp) -> dict[str, Any]:
@@ -249,7 +327,8 @@ def _rate_texts(run: Run) -> tuple[str, str, str]:
     if rate is None:
         return which, "none", run.no_rate
     interval = f"95 % CI {_signed(rate.low)} to {_signed(rate.high)}; {rate.verdict} (±{rate.limit:.1f} %/year)"
-    return which, f"{_signed(rate.percent_per_year)} %/year", "; ".join([*run.beside, interval])
+    limit = f"by a CoV of {run.cov_percent:.3g} % {run.cov_setting}, {run.cov_source}"
+    return which, f"{_signed(rate.percent_per_year)} %/year", "; ".join([*run.beside, interval, limit])
 
 
 def _direct_texts(run: Run, result: FollowUp) -> tuple[str, str, str]:
@@ -258,12 +337,8 @@ def _direct_texts(run: Run, result: FollowUp) -> tuple[str, str, str]:
     if found is None:
         return which, "none", "no images that can be compared"
     pairs = "1 pair" if found.n_pairs == 1 else f"{found.n_pairs} pairs"
-    interval = f"95 % CI {_signed(found.low)} to {_signed(found.high)} ({pairs} of images)"
-    return (
-        which,
-        f"{_signed(found.percent_per_year)} %/year",
-        "; ".join([*run.beside, interval, *([WITHHELD] if result.doubts else [])]),
-    )
+    interval = f"95 % CI {_signed(found.low)} to {_signed(found.high)} ({pairs} of images); {found.verdict}"
+    return which, f"{_signed(found.percent_per_year)} %/year", "; ".join([*run.beside, interval])
 
 
 def _direct_text(pair: PairChange | None, result: FollowUp) -> str:
@@ -271,7 +346,8 @@ def _direct_text(pair: PairChange | None, result: FollowUp) -> str:
         return "–"
     if pair.percent is None or pair.se_percent is None:
         return f"none ({pair.refused})"
-    doubt = ", in doubt" if result.doubts else ""
+    soon = result.visits[pair.second - 1].change
+    doubt = ", in doubt" if result.doubts else ", within half a year" if soon and soon.verdict == SOON else ""
     return f"{_signed(pair.percent)} % ± {Z95 * pair.se_percent:.1f} % (1.96 SE{doubt})"
 
 
@@ -427,7 +503,7 @@ def follow_up_page(result: FollowUp, content: Mapping[str, Any]) -> str:
 
 
 def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
-    shared, age = result.shared, result.options.age_years
+    shared, age, looks = result.shared, result.options.age_years, visits_png(result)
     breaks, remarks = visit_breaks(content), visit_remarks(content)
     boxes = [(f"Yearly rate, {which}", value, remark) for which, value, remark in map(_rate_texts, result.runs)]
     boxes += [
@@ -457,6 +533,7 @@ def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
         _visit_table(result, after_break),
         Section("picture", "Area along the cord", note=profile_note, picture=lambda axes: draw_profiles(axes, result)),
         *_direct_section(result),
+        *([Section("picture", "Every visit, with what is compared", note=_LOOK, picture=looks)] if looks else []),
         Section("table", "How the visits were made", conditions, columns=titles, marked=after_break),
         Section("entries", "How this was computed", _method(result, content), folded=True),
     ]  # fmt: skip
@@ -512,8 +589,10 @@ def _visit_table(result: FollowUp, after_break: set[int]) -> Section:
         if one.change is None:
             cells += ["–", "–", one.no_change]
         else:
-            cells += [_signed(one.change.percent), f"{one.change.mdc95_percent:.1f}"]
-            cells.append(f"{one.change.verdict} ({one.change.cov_setting}){_sharpness_text(one)}")
+            found = one.change
+            cells += [_signed(found.percent), f"{found.mdc95_percent:.1f}"]
+            limit = f"{found.verdict} (CoV {found.cov_percent:.3g} % {found.cov_setting})"
+            cells.append("; ".join(filter(None, [limit, one.unlike])) + _sharpness_text(one))
         rows.append([*cells, _direct_text(one.direct, result)] if result.pairs else cells)
     note = (
         "Area, volume and length are those of the common extent, which is the same in all visits. The volume of the"
@@ -527,6 +606,43 @@ _DIRECT = (
     " about 7 mm. The error is that of the measurement in these images; how a cord differs from one scan of a person to"
     " the next, by position or water, is not in it."
 )
+
+
+_LOOK = (
+    "Along the cord, superior on top, with what is compared beside it. Right of each: the upper end, the middle and the"
+    " lower end of that. Is it one person, at one level, in every visit?"
+)
+_SCALE, _PLANE_MM, _TILE_MM, _MOST_HIGH, _GAP = 4.0, 50.0, 40.0, 700, 10
+
+
+def visits_png(result: FollowUp) -> bytes | None:
+    """Sagittal plane and three axial slices of every visit side by side, as the cases keep their grey values; None
+    where it cannot be drawn."""
+    if not can_draw(lambda: Canvas(1, 1)):
+        return None
+    shared, scenes = result.shared, []
+    for one in result.visits:
+        folder = one.source.case.folder
+        scenes.append(CordScene.of(None if folder is None else read_backdrop(folder, one.source.mask), one.source.mask))
+    scale = min(_SCALE, *(_MOST_HIGH / (len(scene.mask) * scene.spacing_mm[0]) for scene in scenes))
+    planes = [scene.along(1, _PLANE_MM, scale) for scene in scenes]
+    tile, wide = round(_TILE_MM * _SCALE), planes[0].grey.shape[1]
+    width = wide + tile + 3 * _GAP
+    canvas = Canvas(width * len(scenes) + _GAP, 30 + max(3 * (tile + _GAP), *(len(plane.grey) for plane in planes)))
+    for n, (one, scene, plane, profile) in enumerate(zip(result.visits, scenes, planes, result.profiles, strict=True)):
+        left, n_slices = n * width + _GAP, len(scene.mask)
+        canvas.write(left, 20, f"visit {one.visit}", 16, INK)
+        canvas.paste(plane.rgb(1), left, 30)
+        numbers = one.source.line.canonical_slice
+        at = [
+            int(numbers[np.argmin(abs(profile.position_mm - mm))])
+            for mm in (shared.high_mm, (shared.low_mm + shared.high_mm) / 2, shared.low_mm)
+        ]
+        top, _, end = ((n_slices - k - 0.5) / n_slices * len(plane.grey) for k in at)
+        canvas.bar(left + wide + 2, 30 + top, 5, max(end - top, 2), CURVE)
+        for row, k in enumerate(at):
+            canvas.paste(scene.axial(k, _TILE_MM, _SCALE).rgb(1), left + wide + _GAP, 30 + row * (tile + _GAP))
+    return canvas.png()
 
 
 def _direct_section(result: FollowUp) -> list[Section]:
@@ -552,7 +668,7 @@ def _method(result: FollowUp, content: Mapping[str, Any]) -> list[tuple[str, str
             "Change from the images",
             "see docs, Follow-up: shift of the edge in both images, divided by the share seen of a known shift",
         ),
-        ("Minimum detectable change", "two visits: MDC95 = 2.77·CoV; a rate: 1.96·CoV/√Σ(t−t̄)²"),
+        ("Minimum detectable change", "two visits: MDC95 = t·√2·CoV; a rate: t·CoV/√Σ(t−t̄)²; t by the scans behind it"),
         ("Rate", "100·slope of the least-squares line / fitted area at the first visit of the run"),
         ("Healthy", str(content["healthy"]["source"])),
     ]

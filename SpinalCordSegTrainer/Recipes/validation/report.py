@@ -41,7 +41,7 @@ from Recipes.validation.simulated_series import (
     THROUGH_MODEL,
 )
 from SpinalCordSegLib.files import write_json, write_text
-from SpinalCordSegLib.longitudinal.change import Repeatability
+from SpinalCordSegLib.longitudinal.repeatability import Repeatability
 from SpinalCordSegLib.model.checkpoint import REPEATABILITY, Checkpoint, save_checkpoint
 from SpinalCordSegTrainerLib.evaluation import CaseScore
 

@@ -19,15 +19,9 @@ from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.files import from_json, parse_json, write_json
 from SpinalCordSegLib.flags import Flag, kinds_of_slice
 from SpinalCordSegLib.image_io import Image
-from SpinalCordSegLib.longitudinal.change import (
-    BELOW,
-    LOSS,
-    Z95,
-    Rate,
-    Repeatability,
-    common_extent,
-    yearly_rate,
-)
+from SpinalCordSegLib.longitudinal.change import Z95, Rate, common_extent, yearly_rate
+from SpinalCordSegLib.longitudinal.pairs import BELOW, LOSS
+from SpinalCordSegLib.longitudinal.repeatability import Repeatability
 from SpinalCordSegLib.longitudinal.visits import Profile, cord_profile
 from SpinalCordSegLib.model.checkpoint import Checkpoint
 from SpinalCordSegLib.slice_table import SliceTable

@@ -1,0 +1,175 @@
+"""How far repeated measurements of an unchanged cord scatter, and which change can be detected by that: published, of
+the model that drew the masks, or measured on one's own scanner.
+
+Own repeats are kept in the user's folder, by scanner, protocol and model, without anything that tells of a person. A
+limit counts how few scans its CoV comes from, by Student's t; so 95 % intervals hold for any true CoV.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import sqrt
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import t as student
+
+from SpinalCordSegLib.case import Case, ModelSummary
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.files import from_json, locked, output_errors, parse_json, to_json, user_folder, write_json
+from SpinalCordSegLib.longitudinal.visits import Conditions, differences
+from SpinalCordSegLib.model.checkpoint import REPEATABILITY
+
+KNOWN = 1e6  # degrees of freedom of a CoV that is taken as known
+_FEW = 8.0  # degrees of freedom where a source does not say: the 90 % interval of 1.5 % is the published 1.0 to 2.6 %
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Repeatability:
+    """How far repeated measurements scatter. ``cov_percent``: SD/mean in %. ``source``: where that was measured, with
+    which tool. ``setting``: "same scanner" or "between scanners". ``freedom``: degrees of freedom behind it.
+    ``direct_sd_percent``: of the change between two scans as both images show it, 0 where not measured; with
+    ``direct_freedom``."""
+
+    cov_percent: float
+    source: str
+    setting: str
+    freedom: float = KNOWN
+    direct_sd_percent: float = 0.0
+    direct_freedom: float = KNOWN
+
+    def __post_init__(self) -> None:
+        if not 0 < self.cov_percent < 50:
+            raise ConfigurationError(f"a CoV of {self.cov_percent:g} % is out of range: give it in %, such as 1.5")
+        if not self.source.strip():
+            raise ConfigurationError("a CoV needs its source: say where it was measured, and with which tool")
+        if not (self.freedom >= 1 and self.direct_freedom >= 1 and self.direct_sd_percent >= 0):
+            raise ConfigurationError("a CoV needs at least two scans of one person")
+
+    @property
+    def mdc95_percent(self) -> float:
+        """The change between two visits, in %, that 95 % of unchanged persons stay below."""
+        return reach_95(self.freedom) * sqrt(2) * self.cov_percent
+
+
+def reach_95(freedom: float) -> float:
+    """Half-width of a 95 % interval in standard errors that were estimated with these degrees of freedom."""
+    return float(student.ppf(0.975, freedom))
+
+
+# Measured by others with other tools, and labelled so until this software's own is known.
+SAME_SCANNER = Repeatability(
+    1.5,
+    "published, not measured with this software: JIM under 1.5 %, SCT 1.0 % (one volunteer on six sites), repeats of"
+    " brain T1w 1.5-2.65 %",
+    "same scanner",
+    _FEW,
+)
+BETWEEN_SCANNERS = Repeatability(
+    2.75, "published, not measured with this software: SCT on three scanners, 2.2-2.75 %", "between scanners", _FEW
+)
+
+
+# ---- That of the model that drew the masks, where it was measured
+#
+# A model's card keeps it in its scores, and ``segment`` copies it into report.json's model:
+#
+#     "repeatability": {"same scanner": {"cov_percent": 1.8, "source": "where, on whom, by what", "freedom": 92},
+#                       "between scanners": {...}}
+#
+# Either setting may be missing, and so may "freedom". ``python -m Recipes validate --write-card`` and
+# ``validate-series --write-card`` write it.
+
+
+def repeatability_of(cases: Sequence[Case], same_scanner: bool) -> Repeatability:
+    """For the visits of these cases, with its source.
+
+    The model's own needs every mask to be of that one model. It was not measured for corrected masks: with some of them
+    the larger of it and the published one is taken, and the source says so.
+    """
+    published = SAME_SCANNER if same_scanner else BETWEEN_SCANNERS
+    models = [case.model for case in cases]
+    if len({None if one is None else (one.name, one.version, one.sha256) for one in models}) != 1:
+        return published
+    measured = None if models[0] is None else _stated(models[0], published.setting)
+    if measured is None or all(case.mask_state != "corrected" for case in cases):
+        return measured or published
+    by_hand = "some of these masks were corrected by hand, for which no CoV was measured"
+    if measured.cov_percent >= published.cov_percent:
+        return replace(measured, source=f"{measured.source}; {by_hand}")
+    own = f"the model's own of {measured.cov_percent:g} % is not taken"
+    return replace(published, source=f"{published.source}; {by_hand}: {own}")
+
+
+def _stated(model: ModelSummary, setting: str) -> Repeatability | None:
+    """What the model's card states for a setting; None where it states nothing that can be used."""
+    try:
+        entry = model.scores[REPEATABILITY][setting]
+        stated = Repeatability(entry["cov_percent"], entry["source"], setting, entry.get("freedom", _FEW))
+    except (KeyError, TypeError, AttributeError, ConfigurationError):
+        return None
+    return replace(stated, source=f"measured with this software, model {model.name} {model.version}: {stated.source}")
+
+
+# ---- That of one's own scanner, from persons who were scanned again
+
+
+@dataclass(frozen=True)
+class OwnRepeatability:
+    """``conditions``: of the scans, see Conditions."""
+
+    conditions: Conditions
+    found: Repeatability
+
+    def fits(self, visits: Sequence[Conditions]) -> bool:
+        """Whether visits were made as these scans were: one known scanner, protocol and model."""
+        return all(
+            one["scanner"].casefold() == self.conditions["scanner"].casefold()
+            and one["model"] == self.conditions["model"]
+            and all(change.kind in ("software", "orientation") for change in differences(self.conditions, one))
+            for one in visits
+        )
+
+
+def measured_repeats(
+    areas_mm2: Sequence[Sequence[float]], direct_percent: Sequence[float], source: str
+) -> Repeatability:
+    """``areas_mm2``: of each person's scans, two or more; ``direct_percent``: changes between two scans of a person as
+    their images show them. Pooled within persons. Raises ConfigurationError without a person scanned twice."""
+    logs = [np.log(one) for one in areas_mm2]
+    freedom = sum(len(one) - 1 for one in logs)
+    if freedom < 1:
+        raise ConfigurationError("nobody was scanned twice under these conditions: give two scans of a person")
+    cov_percent = 100 * sqrt(sum(float(((one - one.mean()) ** 2).sum()) for one in logs) / freedom)
+    sd = float(np.sqrt(np.mean(np.square(direct_percent)))) if len(direct_percent) else 0.0
+    return Repeatability(cov_percent, source, "same scanner", freedom, sd, len(direct_percent) or KNOWN)
+
+
+def _kept_in() -> Path:
+    return user_folder() / "repeatability.json"
+
+
+def own_repeatability() -> list[OwnRepeatability]:
+    """All that are kept; none where nothing is."""
+    try:
+        return [from_json(OwnRepeatability, one) for one in parse_json(_kept_in().read_bytes())]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError, ConfigurationError) as error:
+        _log.warning("%s cannot be read, so your own repeatability is not used: %s", _kept_in(), error)
+        return []
+
+
+def keep_repeatability(new: OwnRepeatability) -> Path:
+    """Keep it in the place of an earlier one of the same conditions; gives the file. Raises OutputError."""
+    path = _kept_in()
+    with output_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path):
+        others = [one for one in own_repeatability() if not one.fits([new.conditions])]
+        write_json(path, to_json([*others, new]))
+    return path
