@@ -87,6 +87,10 @@ def build_parser() -> Parser:
         " -m SpinalCordSegTrainerLib train …",
     )  # fmt: skip
     add_learning(train)
+    for option, name in (("--epochs", "epochs"), ("--batch-size", "batch_size"), ("--lr", "rate.max_lr")):
+        train.add_argument(
+            option, dest="settings", action="append", type=f"{name}={{}}".format, metavar="N", help=f"as --set {name}=N"
+        )
     train.add_argument(
         "--recipe", choices=("paper", "corrections"),
         help="corrections: teach the default model, or --from, what few cases show, in minutes; paper: train as"
@@ -200,10 +204,6 @@ def add_learning(parser: Parser) -> None:
     add_output(parser)
     add_configuration(parser)
     parser.add_argument("--list-settings", action=_ListSettings, nargs=0, help="show all settings and what they mean")
-    for option, name in (("--epochs", "epochs"), ("--batch-size", "batch_size"), ("--lr", "rate.max_lr")):
-        parser.add_argument(
-            option, dest="settings", action="append", type=f"{name}={{}}".format, metavar="N", help=f"as --set {name}=N"
-        )
     add_only_labelled(parser)
     add_device(parser)
     parser.set_defaults(start=None, split=None, augment=False, old=[], recipe=None)

@@ -235,20 +235,23 @@ def test_torch_finds_what_the_cpu_s_engine_finds_in_batches(by_torch: Callable, 
         lambda: torch.cuda.OutOfMemoryError("CUDA out of memory"),
         lambda: RuntimeError("MPS backend out of memory"),
         lambda: RuntimeError("cuBLAS error: CUBLAS_STATUS_ALLOC_FAILED"),
+        None,
     ],
-    ids=["cuda", "mps", "cublas"],
+    ids=["cuda", "mps", "cublas", "none"],
 )
-def test_the_cpu_takes_over_at_last_and_it_is_said(
-    monkeypatch: pytest.MonkeyPatch, bright: Bright, error: Callable[[], Exception]
+def test_a_gpu_finishes_or_the_cpu_takes_over_and_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, bright: Bright, error: Callable[[], Exception] | None
 ) -> None:
     def choose(name: str) -> tuple[torch.device, list[str]]:
         return torch.device("mps"), []
 
     monkeypatch.setattr(torch_inference, "choose_device", choose)
-    monkeypatch.setattr(torch_inference, "checkpoint_network", lambda checkpoint: SmallGpu(0, error))
+    network = SmallGpu(0, error) if error else SmallGpu()
+    monkeypatch.setattr(torch_inference, "checkpoint_network", lambda checkpoint: network)
     monkeypatch.setattr(Tensor, "to", lambda self, *_: self)
     result = predict(tube(6), checkpoint(), device="mps")
-    assert result.device == "cpu" and "the CPU took over" in result.notes[-1]
+    assert result.device == ("cpu" if error else "mps")
+    assert ["the CPU took over" in note for note in result.notes] == [True] * bool(error)
     assert np.mean((result.probability.ijk > 0.5) == (tube(6).ijk > 500)) > 0.995
 
 
