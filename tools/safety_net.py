@@ -76,6 +76,7 @@ BLANKED = {
     r"\.[0-9a-f]{12}\.part": ".<part>",
     r"\d{8}T\d{6}Z": "<time>",  # of a version of a mask
 }
+COMMIT = "commit.txt"
 IMAGES, TABLES = (".nii.gz", ".nrrd", ".mha", ".nii"), (".csv", ".tsv")
 TEXT_KEYS = ("stdout", "stderr", "words", "picture")
 
@@ -929,10 +930,16 @@ def compare(reference: Path, other: Path, options: argparse.Namespace) -> int:
         if lines or wanted:
             say("\n".join([f"\n{name}", *lines, *(["  wanted:", *wanted] if wanted else [])]))
     say(
-        f"\n{len(names)} steps compared: {n_found} differences"
+        f"\n{len(names)} steps compared with {_commit(reference)}: {n_found} differences"
         + (f", {n_wanted} more that are wanted" if n_wanted else "")
     )
     return 1 if n_found or not names else 0
+
+
+def _commit(records: Path) -> str:
+    """What a record was made from."""
+    path = records / COMMIT
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else "an unknown commit"
 
 
 def _short(value: Any) -> str:
@@ -957,6 +964,8 @@ def record(options: argparse.Namespace) -> None:
         list(pool.map(net.step, chosen(options)))
     if not options.keep_work:
         shutil.rmtree(net.work, ignore_errors=True)
+    commit = ["git", "-C", str(net.root), "describe", "--always", "--dirty"]
+    (net.records / COMMIT).write_bytes(subprocess.run(commit, capture_output=True, check=False).stdout)
     say(f"{len(net.done)} steps in {time.monotonic() - began:.0f} s: {net.records}")
 
 
