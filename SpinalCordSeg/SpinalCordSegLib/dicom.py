@@ -12,7 +12,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby, pairwise
 from math import isnan, nan
@@ -169,7 +169,8 @@ class Frame:
 
     ``number``: InstanceNumber of the file, or the 1-based frame number in a multi-frame file. ``index``: 0-based
     frame in the file, None for a single-frame file. ``position``, ``directions`` and ``pixel_mm`` (between rows,
-    between columns) are None where the header does not hold them. ``thickness_mm``: nominal, None if unknown.
+    between columns) are None where the header does not hold them. ``thickness_mm``: nominal, None if unknown. ``kind``:
+    echo time in ms, image type and time point, which tell the volumes of one series apart.
     """
 
     file: Path
@@ -182,6 +183,7 @@ class Frame:
     thickness_mm: float | None
     slope: float
     intercept: float
+    kind: tuple[float | None, str, int | None] = (None, "", None)
 
     @property
     def name(self) -> str:
@@ -220,6 +222,9 @@ def _frame(file: Path, index: int | None, number: int | None, dataset: Dataset, 
         first_number(look_up(places, "PixelValueTransformationSequence", keyword))
         for keyword in ("RescaleSlope", "RescaleIntercept")
     )
+    echoes = (first_number(look_up(places, "MREchoSequence", name)) for name in ("EchoTime", "EffectiveEchoTime"))
+    image_type = look_up([*places, dataset], "MRImageFrameTypeSequence", "FrameType") or dataset.get("ImageType")
+    moments = (whole_number(dataset.get(name)) for name in ("TemporalPositionIdentifier", "AcquisitionNumber"))
     return Frame(
         file=file,
         index=index,
@@ -231,6 +236,11 @@ def _frame(file: Path, index: int | None, number: int | None, dataset: Dataset, 
         thickness_mm=first_number(look_up(places, "PixelMeasuresSequence", "SliceThickness")),
         slope=1.0 if slope is None else slope,
         intercept=intercept or 0.0,
+        kind=(
+            next((ms for ms in echoes if ms is not None), None),
+            image_type if isinstance(image_type, str) else "\\".join(map(str, image_type or ())),
+            next((number for number in moments if number is not None), None),
+        ),
     )
 
 
@@ -561,8 +571,39 @@ def list_series(folder: Path) -> list[DicomSeries]:
             same = [one for one, other in group if _uid(other, "SOPInstanceUID") == _uid(header, "SOPInstanceUID")]
         if not any(filecmp.cmp(one, path, shallow=False) for one in same):  # a file that lies there twice counts once
             group.append((path, header))
-    series = [_describe(uid, members) for uid, members in groups.items()]
+    series = [one for uid, members in groups.items() for one in volumes_of(_describe(uid, members))]
     return sorted(series, key=lambda one: (one.number is None, one.number or 0, one.description, one.uid))
+
+
+_APART = ("echo {:g} ms", "{}", "time {}")  # by Frame.kind
+_SAME_ECHO = 1.1  # ratio that a scanner's rounding of one echo time stays below
+
+
+def volumes_of(series: DicomSeries) -> list[DicomSeries]:
+    """The volumes of a series that holds several, by echo time, image type or time point, each with that in its
+    description; the series itself where it is one, or nothing tells them apart."""
+    places = [frame.position for frame in series.frames]
+    is_repeated = len(set(places)) < len(places)
+    for n, words in enumerate(_APART):
+        parts: dict[Any, list[Frame]] = defaultdict(list)
+        for frame in series.frames:
+            parts[frame.kind[n]].append(frame)
+        is_other_echo = n == 0 and None not in parts and max(parts) > _SAME_ECHO * min(parts)
+        if len(parts) < 2 or None in parts or not (is_repeated or is_other_echo):
+            continue
+        return [
+            one
+            for kind, frames in sorted(parts.items())
+            for one in volumes_of(
+                replace(
+                    series,
+                    description=f"{series.description}, {words.format(kind)}".lstrip(", "),
+                    echo_time_ms=kind if n == 0 else series.echo_time_ms,
+                    frames=tuple(frames),
+                )
+            )
+        ]
+    return [series]
 
 
 def find_series(path: Path, wanted: str | None = None) -> DicomSeries:
@@ -578,8 +619,9 @@ def find_series(path: Path, wanted: str | None = None) -> DicomSeries:
             raise InputFileError(
                 f"{path.name} is DICOM but holds no acquired image; expected an MR image or its folder"
             )
-        wanted = _uid(header)
-        found = list_series(path.parent)
+        uid = _uid(header)
+        found = [one for one in list_series(path.parent) if one.uid == uid]
+        found = [one for one in found if path in one.files] or found
     else:
         found = list_series(path)
     if not found:

@@ -91,8 +91,14 @@ def read_grid(path: Path) -> GridFile:
     return GridFile(volume, notes, fields)
 
 
+_POINTER_BYTES = 1000  # what git-annex and git LFS leave in the place of a file is shorter
+_FETCH = "fetch it (git annex get, datalad get or git lfs pull), or copy the file itself"
+
+
 def _check_file(path: Path) -> None:
     _check_spelling(path, InputFileError)
+    if path.is_symlink() and not path.exists():
+        raise InputFileError(f"{path} is a link to a file that is not here: {_FETCH}")
     if not path.exists():
         raise InputFileError(f"{path} does not exist; check the path")
     if path.is_dir():
@@ -103,6 +109,8 @@ def _check_file(path: Path) -> None:
         raise InputFileError(f"{path.name} is a pipe or a device; expected a file: {_KINDS}")
     if path.stat().st_size == 0:
         raise InputFileError(f"{path.name} is empty (0 bytes); copy or export it again")
+    if path.stat().st_size < _POINTER_BYTES and re.search(rb"annex/objects|git-lfs", path.read_bytes()):
+        raise InputFileError(f"{path.name} only points to the image, which is not here: {_FETCH}")
 
 
 def _check_spelling(path: Path, kind: type[SpinalCordSegError]) -> None:
@@ -247,6 +255,7 @@ _STORED = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 
 _MM = {1: 1000.0, 3: 0.001}  # of the units that a header may state: metres and micrometres
 _MAGIC = (b"n+1", b"ni1")  # one file, and a pair
 _MOST_BEGIN, _LARGEST = 1 << 24, 1e7  # of a number of the grid, in whatever unit
+_QUATERNION_OVER = 1e-3  # of the squared length, by rounding
 _BEHIND_BYTES = 4096  # what may lie behind the voxels, as disks and tapes padded it
 
 
@@ -356,6 +365,11 @@ def _check_orientation(header: Any, volume: Volume) -> tuple[str, ...]:
         for name, form in forms.items()
     }
     used = min(off_mm, key=lambda name: off_mm[name])
+    if used == "qform" and (header["quaternion"].astype(np.float64) ** 2).sum() > 1 + _QUATERNION_OVER:
+        raise GeometryError(
+            "the qform of its header is no rotation (its quaternion is longer than 1): the header is damaged; convert"
+            " the image again from its source, or write its sform into the qform"
+        )
     stated = np.linalg.norm(forms[used][:, :3], axis=0)
     if not np.abs(spacing - stated).max() <= 1e-3 * stated.min() + 1e-5:
         raise GeometryError(
@@ -575,6 +589,8 @@ def read_image(path: Path, series: str | None = None) -> Image:
     GeometryError, VoxelError or DicomSeriesError; each names the file, what was found, expected and to be done.
     """
     path = Path(path)
+    if path.is_symlink() and not path.exists():
+        raise InputFileError(f"{path} is a link to a file that is not here: {_FETCH}")
     if not path.exists():
         raise InputFileError(f"{path} does not exist; check the path")
     if path.is_dir() or (not is_volume_file(path) and _dicom().is_dicom_file(path)):
@@ -618,7 +634,12 @@ def _holds_dicom(folder: Path) -> bool:
 
 
 def _volume_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file() and is_volume_file(path))
+    return sorted(path for path in folder.iterdir() if _may_be_volume(path))
+
+
+def _may_be_volume(path: Path) -> bool:
+    """A link to nothing too, so that its case fails with the reason instead of missing."""
+    return is_volume_file(path) and (path.is_file() or (path.is_symlink() and not path.exists()))
 
 
 def find_inputs(paths: Sequence[Path], *, masks: bool = False) -> list[Path]:
@@ -653,7 +674,7 @@ def _volume_files_below(folder: Path, masks: bool) -> list[Path]:
         if set(names) >= _OF_A_RESULT:
             folders.clear()
             names = [name for name in names if masks and name.startswith("mask.")]
-        found += [path for name in names if is_volume_file(path := Path(parent, name)) and path.is_file()]
+        found += [path for name in names if _may_be_volume(path := Path(parent, name))]
     return sorted(found)
 
 

@@ -216,7 +216,7 @@ def _read_file(path: Path) -> Volume:
 
 def _list(files: list[Path]) -> list[DicomSeries]:
     """The series of these files, in the order of their first ones; a damaged file is left out."""
-    from SpinalCordSegLib.dicom import list_series, sort_frames
+    from SpinalCordSegLib.dicom import list_series, sort_frames, volumes_of
 
     groups: dict[str, list[DicomSeries]] = {}
     for path in files:
@@ -226,6 +226,7 @@ def _list(files: list[Path]) -> list[DicomSeries]:
         except InputFileError:
             continue
     return [
-        replace(parts[0], frames=sort_frames([frame for part in parts for frame in part.frames]))
+        volume
         for parts in groups.values()
+        for volume in volumes_of(replace(parts[0], frames=sort_frames([one for part in parts for one in part.frames])))
     ]
