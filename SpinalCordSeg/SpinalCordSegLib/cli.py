@@ -148,7 +148,7 @@ def _add_correct(commands: Any) -> None:
     add("--series", metavar="NAME", help=_SERIES_HELP)
     add("--by", default="", metavar="NAME", help="who corrected it")
     add("--reopen", action="store_true", help="also where the case was accepted; needs --by")
-    add("--disc", action="append", metavar="DISC", help="as for measure")
+    add("--disc", action="append", metavar="DISC", help='as for measure; "": those of the case are none')
     add("--found", action="append", metavar="DISC", help="as for measure")
     add(
         "--model", metavar="MODEL",

@@ -210,21 +210,24 @@ def _report_result(case: Case, state: str, folder: Path, reporter: Reporter) -> 
 
 
 def _marked_discs(arguments: Namespace) -> tuple[DiscMark, ...]:
+    """Of --disc and --found; () for --disc "": none, and none is looked for."""
     marks: list[DiscMark] = []
-    for text in (*(arguments.disc or ()), *(arguments.found or ())):
-        points, _, file = text.partition("=")
-        if Path(text).exists() or not file:
-            marks += read_discs(Path(text))
-        elif points in (DISCS, VERTEBRAE):
-            marks += read_discs(Path(file), points)
-        else:
-            marks.append(parse_disc(text))
+    for texts, by_person in ((arguments.disc, bool(arguments.found)), (arguments.found, False)):
+        for text in filter(None, texts or ()):
+            points, _, file = text.partition("=")
+            if Path(text).exists() or not file:
+                found: Sequence[DiscMark] = read_discs(Path(text))
+            elif points in (DISCS, VERTEBRAE):
+                found = read_discs(Path(file), points)
+            else:
+                found = [parse_disc(text)]
+            marks += [replace(mark, by_person=by_person) for mark in found]
     return tuple(marks)
 
 
 def _level_options(arguments: Namespace, inputs: Sequence[Path], reporter: Reporter) -> dict[Path, LevelOptions]:
     """Of each input. Raises ConfigurationError, and InputFileError and the like for a file of discs."""
-    declared, find = tuple(arguments.declare or ()), not arguments.no_find
+    declared, find = tuple(arguments.declare or ()), not (arguments.no_find or "" in (arguments.disc or ()))
     options = LevelOptions((), arguments.around, declared, find=find, age_years=arguments.age, sex=arguments.sex)
     tables = [text for text in arguments.disc or () if text.lower().endswith(TABLE_SUFFIXES)]
     one_by_one = [name for name in ("disc", "found", "age", "sex") if getattr(arguments, name)]
@@ -309,7 +312,7 @@ def correct(arguments: Namespace, reporter: Reporter) -> None:
         mask,
         arguments.by,
         image=image,
-        levels=replace(asked, discs=discs, automatic=bool(arguments.found)) if discs else None,
+        levels=replace(asked, discs=discs, automatic=bool(arguments.found)) if discs or arguments.disc else None,
         reopen=arguments.reopen,
         began=before,
         did=next((act for name, act in _CORRECTIONS.items() if getattr(arguments, name) is not None), CORRECTED),

@@ -62,12 +62,13 @@ _UPPER_END_ABOVE_C2_C3_MM = (22.0, 65.0)  # from a small child's to the longest 
 class DiscMark:
     """A disc as a person marked it: a point in RAS mm, or a slice of the input (then its middle is the cord's).
     ``disc``: number of the vertebra below it (2 is C1/C2 … 9 is T1/T2). ``from_points``: from a label map of points
-    that may as well be the middles of vertebrae."""
+    that may as well be the middles of vertebrae. ``by_person``: placed by hand beside others that were found."""
 
     disc: int
     ras_mm: tuple[float, float, float] | None = None
     slice: int | None = None
     from_points: bool = field(default=False, metadata={"json": False})
+    by_person: bool = False
 
     def __post_init__(self) -> None:
         if self.disc not in DISC_NAMES:
@@ -82,8 +83,8 @@ class LevelOptions:
     """``around_mm``: also the mean area within this distance, along the cord, of the disc C2/C3. ``declared``: what
     the user vouches for where no DICOM header tells ("t1w", "corrected-3d"). ``age_years`` at the examination, ``sex``
     ("male", "female"): of the person, to compare with healthy adults; not kept in a report. ``was_compared``: the case
-    was compared before. ``find``: look for discs in the image where none is given; ``automatic``: they were found so;
-    ``not_found``: why they were not."""
+    was compared before. ``find``: look for discs in the image where none is given; ``automatic``: they were found so,
+    but for those ``by_person``; ``not_found``: why they were not."""
 
     discs: tuple[DiscMark, ...] = ()
     around_mm: float | None = None

@@ -233,19 +233,23 @@ def found_node(owner: Any) -> Any:
     return owner.GetNodeReference(_FOUND_ROLE)
 
 
-def show_found_discs(scene: Any, owner: Any, discs: Mapping[int, Point]) -> None:
+def show_found_discs(scene: Any, owner: Any, discs: Mapping[int, Point], marked: Mapping[int, Point]) -> None:
     """The list of what the last run found, RAS mm, in the place of what another run found; without ``discs`` it goes.
-    Discs that a person marked are left out."""
+    Discs that a person marked are left out; ``marked``: those of the run, shown where the scene has lost them. What a
+    person deletes of the list, or all of it, does not come back until another run."""
     node, found = found_node(owner), str(sorted(discs.items()))
-    if node is not None and node.GetAttribute(_FOUND_ROLE) == found:
+    if owner.GetAttribute(_FOUND_ROLE) == found:
         return
+    owner.SetAttribute(_FOUND_ROLE, found)
+    for disc, place in marked.items():
+        if disc_place(owner, disc) is None:
+            add_disc_node(scene, owner, disc).AddControlPointWorld(*place)
     if node is not None:
         scene.RemoveNode(node)
     if not discs:
         return
     node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "Discs (found)")
     node.CreateDefaultDisplayNodes()
-    node.SetAttribute(_FOUND_ROLE, found)
     owner.SetNodeReferenceID(_FOUND_ROLE, node.GetID())
     place_with(scene, node, owner)
     for disc, place in discs.items():
@@ -267,12 +271,22 @@ def found_discs(owner: Any) -> dict[int, Point]:
     return places
 
 
+def deleted_discs(owner: Any) -> set[int]:
+    """Discs of the last run's list that a person deleted, and did not mark elsewhere."""
+    return _found_at(owner).keys() - found_discs(owner).keys() - marked_discs(owner).keys()
+
+
+def _found_at(owner: Any) -> dict[int, Point]:
+    """What the last run found, where it found it."""
+    return dict(ast.literal_eval(owner.GetAttribute(_FOUND_ROLE) or "[]"))
+
+
 def take_moved_discs(scene: Any, owner: Any) -> None:
     """Make marks of a person out of the found discs that were dragged."""
     node = None if owner is None else found_node(owner)
     if node is None:
         return
-    began = dict(ast.literal_eval(node.GetAttribute(_FOUND_ROLE)))
+    began = _found_at(owner)
     for disc, place in found_discs(owner).items():
         if disc not in began or np.linalg.norm(np.subtract(place, began[disc])) > _TAKEN_MM:
             mark = add_disc_node(scene, owner, disc)

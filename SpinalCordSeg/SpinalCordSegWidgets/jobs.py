@@ -36,7 +36,7 @@ from SpinalCordSegLib.volume import Volume
 from SpinalCordSegLib.worker import HEARTBEAT, RERUN_MASK, SCRATCH_VARIABLE, ScratchFolder
 from SpinalCordSegNodes.results import CaseFolder, read_case_folder, result_of, write_result_folder
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment, volume_behind, volume_node_of
-from SpinalCordSegNodes.views import DISCS, found_discs, marked_discs
+from SpinalCordSegNodes.views import DISCS, deleted_discs, found_discs, marked_discs
 from SpinalCordSegNodes.volumes import case_name_of, volume_from_node
 
 if TYPE_CHECKING:
@@ -445,10 +445,12 @@ def measure_job(segmentation: Any, segment_id: str, by: str = "") -> Job[CaseFol
 
 
 def disc_arguments(owner: Any) -> list[str]:
-    """The discs that a person marked, and beside them the others that were found and stand as they are; without a mark
-    none: a run finds them, and a correction takes those of its case."""
-    marked = marked_discs(owner)
-    found = found_discs(owner) if marked else {}
+    """The discs that a person marked, and beside them the others that were found and stand as they are; where nobody
+    marked or deleted one none: a run finds them, and a correction takes those of its case."""
+    marked, deleted = marked_discs(owner), deleted_discs(owner)
+    found = found_discs(owner) if marked or deleted else {}
+    if deleted and not (marked or found):
+        return ["--disc="]
     named = [("--disc", *one) for one in marked.items()]
     named += [("--found", *one) for one in found.items() if one[0] not in marked]
     return [f"{name}={DISCS[disc]}=" + ",".join(f"{mm:.3f}" for mm in place) for name, disc, place in named]

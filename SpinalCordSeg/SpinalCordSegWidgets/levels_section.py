@@ -139,13 +139,14 @@ class LevelsSection(Section):
         )
 
     def _show_found(self) -> None:
-        """The discs that the last run found, as a list whose points can be dragged."""
+        """The discs that the last run found, as a list whose points can be dragged, and those dragged before."""
         owner, case = self.current.owner, self.current.live.case
         if owner is not None and case is not None:
             asked = case.levels_asked
             marks = asked.discs if asked is not None and asked.automatic else ()
-            places = {mark.disc: mark.ras_mm for mark in marks if mark.ras_mm is not None}
-            show_found_discs(slicer.mrmlScene, owner, places)
+            placed = [(mark, mark.ras_mm) for mark in marks if mark.ras_mm is not None]
+            found, marked = ({mark.disc: at for mark, at in placed if mark.by_person is by} for by in (False, True))
+            show_found_discs(slicer.mrmlScene, owner, found, marked)
 
     def _on_dragged(self) -> None:
         take_moved_discs(slicer.mrmlScene, self.current.owner)
@@ -231,20 +232,22 @@ class LevelsSection(Section):
     def _measure(self) -> tuple[LevelReport | None, str]:
         """The levels, or why there are none ("": nothing is marked or was looked for)."""
         live, result = self.current.live, self.current.result
-        if live.mask is None or not (marked_discs(self.current.owner) or found_discs(self.current.owner)):
-            levels = None if live.case is None else live.case.levels
+        levels = None if live.case is None else live.case.levels
+        discs = marked_discs(self.current.owner) or found_discs(self.current.owner)
+        if live.mask is None or not (discs or (levels and levels.upper_end)):
             return None, "" if levels is None else levels.reason
         from SpinalCordSegLib.morphometry import measure  # scipy: not when the panel opens
         from SpinalCordSegLib.vertebral_levels import measure_levels
 
         try:
             cord = measured_cord(None if result is None else result.case, live.mask.mask, live.changes)
-            report = measure_levels(cord.mask, measure(cord, shape=False), self.options())
+            asked = self.options()
+            report = measure_levels(cord.mask, measure(cord, shape=False), asked, upper_end=cord.upper_end)
         except SpinalCordSegError as error:
             return None, str(error)
         if report is not None:
             put_levels(slicer.mrmlScene, self.current.node, report)
-        return report, ""
+        return report, "" if discs or levels is None else levels.reason
 
     def _show(self, report: LevelReport | None, problem: str) -> None:
         ui = self.ui

@@ -156,9 +156,12 @@ def test_found_discs_stay_unconfirmed_beside_a_mark(tmp_path) -> None:
     case = Case.load(folder)
     assert list(case.levels.discs_mm) == ["C2/C3", "C3/C4"]
     assert case.discs_from == "found, not confirmed"
+    assert [mark.by_person for mark in case.levels_asked.discs] == [True, False]
     assert case.slices.pam50_slice[25] == pytest.approx(907.5 - 37 / 2)
     main(command)
     assert Case.load(folder).discs_from == "marked"
+    main([*command[:3], "--disc", ""])  # all of them deleted: none of the case's own comes back
+    assert Case.load(folder).levels is None and Case.load(folder).levels_asked is None
 
 
 def test_the_reason_without_levels_survives_a_correction(tmp_path) -> None:

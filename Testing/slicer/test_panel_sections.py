@@ -18,7 +18,7 @@ from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.results import LEVELS, add_measures, follow_up_of, latest_follow_up
 from SpinalCordSegNodes.segmentations import add_segmentation, cord_segment_id, mask_of_segment
-from SpinalCordSegNodes.views import disc_node, found_discs, found_node, is_placing, marked_discs
+from SpinalCordSegNodes.views import clear_disc, disc_node, found_discs, found_node, is_placing, marked_discs
 from SpinalCordSegNodes.volumes import node_from_volume
 from SpinalCordSegWidgets.jobs import disc_arguments
 
@@ -72,8 +72,23 @@ def test_found_discs_can_be_dragged_and_become_marks(panel, scene):
     assert found_discs(volume).keys() == {4} and section.options().automatic
     assert ui.upperLabel.text == "marked" and marked_discs(volume)[3][2] == pytest.approx(DISC_RAS[2] - 6)
     assert [text.partition(",")[0][:13] for text in disc_arguments(volume)] == ["--disc=C2/C3=", "--found=C3/C4"]
+    asked = replace(section.options(), discs=(*section.options().discs, DiscMark(5, ras_mm=(*DISC_RAS[:2], -60.0))))
+    measured(replace(asked, discs=tuple(replace(one, by_person=one.disc == 3) for one in asked.discs)))
+    assert found_discs(volume).keys() == {4, 5} and marked_discs(volume).keys() == {3}
+    scene.RemoveNode(disc_node(volume, 3))  # the case in a scene without the mark
+    volume.RemoveAttribute("SpinalCordSeg.DiscsFound")
+    panel.panel.current.refresh()
+    assert found_discs(volume).keys() == {4, 5} and marked_discs(volume).keys() == {3}
+    found_node(volume).RemoveNthControlPoint(1)  # what a person deletes does not come back
+    panel.panel.current.refresh()
+    assert found_discs(volume).keys() == {4}
+    clear_disc(volume, 3)
+    assert [text.partition(",")[0][:13] for text in disc_arguments(volume)] == ["--found=C3/C4"]
+    scene.RemoveNode(found_node(volume))
+    panel.panel.current.refresh()
+    assert found_node(volume) is None and disc_arguments(volume) == ["--disc="]
     measured(None)
-    assert found_node(volume) is None and not section.options().automatic
+    assert found_node(volume) is None and not section.options().automatic and disc_arguments(volume) == []
 
 
 def test_two_visits_in_linked_views(panel, scene):

@@ -16,7 +16,7 @@ from PIL import Image as PillowImage
 from scipy.ndimage import binary_dilation
 from torch import Tensor, nn
 
-from Recipes import calibration
+from Recipes import calibration, levels
 from Recipes.calibration import average_models, calibrate_checkpoint, fit_calibration, offset_boundary
 from Recipes.cli import main
 from Recipes.simulation.anatomy import N_TISSUES, RIM_MM, Pose, Tissue, draw_slice, draw_tissues
@@ -72,6 +72,7 @@ from Recipes.validation.simulated_series import (
     series_figures,
 )
 from SpinalCordSegLib.case import Case
+from SpinalCordSegLib.disc_finder import DiscFinder
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError, ModelFileError, TrainingDataError
 from SpinalCordSegLib.files import from_json
 from SpinalCordSegLib.flags import Flag
@@ -702,3 +703,24 @@ def test_a_volume_knows_its_areas(maps: Maps, spacing_mm: tuple[float, float, fl
     assert found.mask.ijk.sum() * found.mask.voxel_volume_mm3 == pytest.approx(
         found.csa_mm2.sum() * spacing_mm[2], rel=0.05
     )
+
+
+def test_the_finder_of_discs_is_trained_from_start_to_end(shared_data: Path, tmp_path: Path, monkeypatch) -> None:
+    """Everything as for the one that ships, but of two volumes, a dozen simulated ribbons and two updates a stage."""
+    names = ("mt_masked/sub-05_acq-MTon_MTS", "t1w_masked/sct-testing_T1w")
+    masks = (f"{names[0]}_seg.nii.gz", f"{names[1]}_seg-manual.nii.gz")
+    volumes = [
+        levels.MarkedVolume(f"{name}.nii.gz", person, "train", mask)
+        for name, person, mask in zip(names, ("A", "B"), masks, strict=True)
+    ]
+    few = {"_POOL": 12, "_UPDATES": 2, "_STAGES": ((2, 2e-3), (2, 1e-3)), "_REAL_SAMPLES": 2}
+    for name, value in (few | {"VOLUMES": volumes, "FOLDS": (("B",),)}).items():
+        monkeypatch.setattr(levels, name, value)
+    assert main(["levels", "train", "--data", str(shared_data), "--output", str(tmp_path)]) == 0
+    of_all, without = DiscFinder(tmp_path / levels.FINDER), DiscFinder(levels.fold_path(tmp_path, ("B",)))
+    assert (of_all.card["held_out"], without.card["held_out"]) == ([], ["B"])
+    assert "A, B of" in of_all.card["trained_on"] and " A of" in without.card["trained_on"]
+    (ribbon, _) = levels.real_ribbons(shared_data, tmp_path)
+    shares = np.exp(of_all.log_share(levels.network_input(ribbon.ribbon.image)))
+    assert shares.sum(axis=1) == pytest.approx(np.ones(levels.N_DISCS), abs=1e-3)
+    assert not np.allclose(shares, np.exp(without.log_share(levels.network_input(ribbon.ribbon.image))), atol=1e-6)

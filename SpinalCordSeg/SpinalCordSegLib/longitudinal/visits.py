@@ -315,7 +315,10 @@ def _date(text: str) -> date:
 def _disc(source: VisitSource, case: Case, line: Centreline, mask: Volume) -> float | None:
     """C2/C3 along the line: as given now, else as marked when the visit was measured, along that measurement's line."""
     if not source.disc:
-        was_found = case.levels_asked is not None and case.levels_asked.automatic  # 3 mm off at worst: not for a change
+        asked = case.levels_asked  # what was found is 3 mm off at worst: not for a change
+        was_found = (
+            asked is not None and asked.automatic and not any(m.disc == C2_C3 and m.by_person for m in asked.discs)
+        )
         marked_mm = None if case.levels is None or was_found else case.levels.discs_mm.get(DISC_NAMES[C2_C3])
         return None if marked_mm is None else centreline(mask).position_on(line, marked_mm)
     mark = parse_disc(f"{C2_C3}={source.disc}")
