@@ -735,7 +735,7 @@ def train(net: Step, here: Path) -> None:
 def fine_tune(net: Step, here: Path) -> None:
     cases, start = net.step("training_data") / "cases", net.step("train") / "run/best.safetensors"
     short = {**SMALL, "set": ["batch_size=2", "updates_per_epoch=2", "epochs=1", "crop.size=32"]}
-    net.run("train", cases, output="run", from_=start, old=cases, progress="json", **short)
+    net.run("train", cases, output="run", from_=start, progress="json", **short)
     net.run("average", start, "run/last.safetensors", output="mean.safetensors")
     pixels = ["normalisation.kind=fixed_pixel", "normalisation.pixel_mm=0.7", "normalisation.intensity=percentile"]
     net.run("cache", cases, output="cache", boundary_offset_mm=0.3, set=pixels)

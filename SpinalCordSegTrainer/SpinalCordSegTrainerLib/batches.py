@@ -60,14 +60,13 @@ class Slices:
 class OpenedSources:
     """``split``: per cache the patients for training and for validation, to be written beside the run.
     ``provenance``: what the slices trained on are, for the model card. ``patients``: whose these are, real people only,
-    each counted once. ``old``: what a starting model could do before."""
+    each counted once."""
 
     training: tuple[Slices, ...]
     held_out: tuple[Slices, ...]
     split: list[Split]
     provenance: list[dict[str, Any]]
     patients: int
-    old: tuple[Slices, ...] = ()
 
 
 def open_sources(config: TrainingConfig, begun: Sequence[Split] = ()) -> OpenedSources:
@@ -95,9 +94,8 @@ def open_sources(config: TrainingConfig, begun: Sequence[Split] = ()) -> OpenedS
         else:
             _log.warning("%s: all of its patients are held out; nothing of it is trained on", cache.folder)
     most = config.validation.max_slices
-    old = [Slices(cache, np.arange(len(cache))) for cache in (_open(path, config) for path in config.old_caches)]
     patients = len({patient for part in parts if part.kind == "real" for patient in part.training})
-    return OpenedSources(tuple(training), _limited(held_out, most), parts, provenance, patients, _limited(old, most))
+    return OpenedSources(tuple(training), _limited(held_out, most), parts, provenance, patients)
 
 
 def _open(path: str, config: TrainingConfig) -> SliceCache:

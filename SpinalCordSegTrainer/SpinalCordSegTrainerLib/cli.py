@@ -104,10 +104,6 @@ def build_parser() -> Parser:
         help="train K models, each scored on the patients it held out; the same line again goes on",
     )  # fmt: skip
     train.add_argument("--augment", action="store_true", help="vary place, shape and contrast of training slices")
-    train.add_argument(
-        "--old", type=Path, action="append", default=[], metavar="FOLDER",
-        help="with --from: old cases, scored before and after; repeatable",
-    )  # fmt: skip
 
     find_lr = add_command(
         commands, "find-lr", _find_lr, "find the two bounds of the cyclical learning rate",
@@ -206,7 +202,7 @@ def add_learning(parser: Parser) -> None:
     parser.add_argument("--list-settings", action=_ListSettings, nargs=0, help="show all settings and what they mean")
     add_only_labelled(parser)
     add_device(parser)
-    parser.set_defaults(start=None, split=None, augment=False, old=[], recipe=None)
+    parser.set_defaults(start=None, split=None, augment=False, recipe=None)
 
 
 # The configuration and its slices
@@ -239,7 +235,6 @@ def configuration(arguments: argparse.Namespace, reporter: Reporter) -> Training
             "--from": start is not None and str(find_model(start)) != chosen.from_model,
             "--split": split is not None and read_split(split).validation != chosen.validation.subjects,
             "--augment": arguments.augment and "standard" not in policies,
-            "--old": bool(arguments.old) and not chosen.old_caches,
         }
         if any(other.values()):
             begun = ", ".join(name for name, changed in other.items() if changed)
@@ -275,24 +270,18 @@ def configuration(arguments: argparse.Namespace, reporter: Reporter) -> Training
         subjects = {one for source in chosen.sources for one in SliceCache.open(source.path).info.subjects}
         if len(subjects) == 1:
             chosen = replace(chosen, validation=replace(chosen.validation, fraction=0.0))
-    old = []
-    for number, folder in enumerate(arguments.old, 1):
-        cache = folder if is_slice_cache(folder) else arguments.output / f"old_{number}"
-        if cache != folder:
-            ensure_cache(matched_files(arguments, folder), cache, chosen, False, reporter)
-        old.append(str(cache))
-    return replace(chosen, old_caches=(*chosen.old_caches, *old))
+    return chosen
 
 
 def is_slice_cache(folder: Path) -> bool:
     return (folder / "cache.json").exists()
 
 
-def matched_files(arguments: argparse.Namespace, data: Path | None = None) -> MatchedFiles:
-    """The cases of ``data`` (None: the command's own), to be read as the command asks."""
+def matched_files(arguments: argparse.Namespace) -> MatchedFiles:
+    """The cases of the command's data, to be read as it asks."""
     from SpinalCordSegTrainerLib.dataset import match_files
 
-    return match_files(data or arguments.data, arguments.label, tolerant=arguments.tolerant)
+    return match_files(arguments.data, arguments.label, tolerant=arguments.tolerant)
 
 
 def ensure_cache(
@@ -379,12 +368,7 @@ def _train(arguments: argparse.Namespace, reporter: Reporter) -> int:
                 reporter.error(str(error), "Cancelled")
                 return CANCELLED
     if processes.first:
-        text = f"{state.finished}: {run.best}"
-        best = next((row for row in reversed(state.history) if row["best"]), None)
-        before = state.old_before.get("dice")
-        if best is not None and before is not None and best["old_dice"] is not None:
-            text += f"\nold cases: Dice {before:.3f} before, {best['old_dice']:.3f} after"
-        reporter.result(text, reason=state.finished, model=str(run.best))
+        reporter.result(f"{state.finished}: {run.best}", reason=state.finished, model=str(run.best))
     return DONE
 
 
@@ -393,11 +377,11 @@ _FEW_CASES = 50
 
 def _is_for_corrections(arguments: argparse.Namespace, reporter: Reporter) -> bool:
     """By what was asked for, else by the number of cases; what was chosen, and why, is reported."""
-    asked = (arguments.settings, arguments.config, arguments.split, arguments.resume, arguments.augment, arguments.old)
+    asked = (arguments.settings, arguments.config, arguments.split, arguments.resume, arguments.augment)
     if arguments.recipe == "corrections" and any(asked):
         raise ConfigurationError(
             "--recipe corrections has settings of its own and holds out whom it needs to: leave out --set, --epochs,"
-            " --batch-size, --lr, --config, --split, --resume, --augment and --old, or give --recipe paper"
+            " --batch-size, --lr, --config, --split, --resume and --augment, or give --recipe paper"
         )
     if arguments.recipe is not None:
         return bool(arguments.recipe == "corrections")

@@ -222,8 +222,7 @@ class TrainingConfig:
     ``ema_decay``: validates and saves an exponential moving average of the weights; 0 is off.
     ``statistics_batches``: training batches from which BN statistics are re-estimated before each validation.
     ``freeze_statistics``: BatchNorm keeps the statistics of the starting model.
-    ``from_model``: a weights file to start from (fine-tuning) in place of random weights; ``old_caches``: slice caches
-    of what that model could do before, scored before and after each epoch so that forgetting is seen.
+    ``from_model``: a weights file to start from (fine-tuning) in place of random weights.
     ``precision``: "mixed" computes convolutions in 16 bits, on CUDA or a CPU with units for it, the loss always in 32.
     ``deterministic``: only kernels that give the same bits every time, on CUDA slower.
     """
@@ -251,7 +250,6 @@ class TrainingConfig:
     freeze_statistics: bool = False
     seed: int = 0
     from_model: str | None = None
-    old_caches: tuple[str, ...] = ()
     precision: Literal["float32", "mixed"] = "float32"
     deterministic: bool = False
 

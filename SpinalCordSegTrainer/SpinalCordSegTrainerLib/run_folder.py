@@ -42,7 +42,6 @@ class RunState:
 
     ``update``: updates done. ``loss_sum``, ``loss_count``: of the unfinished epoch. ``skipped``: updates left out
     because the loss was not finite. ``best``: the best score so far (higher is better), None before the first.
-    ``old_before``: scores of the starting model on the old cases.
     """
 
     network: nn.Module
@@ -57,7 +56,6 @@ class RunState:
     best_epoch: int = 0
     finished: str = ""
     history: list[dict[str, Any]] = field(default_factory=list)
-    old_before: dict[str, Any] = field(default_factory=dict)
 
 
 _NUMBERS = tuple(one.name for one in fields(RunState) if one.name not in ("network", "optimiser", "average"))
@@ -270,7 +268,6 @@ def write_model(
     config: TrainingConfig,
     sources: OpenedSources,
     history: Sequence[dict[str, Any]],
-    old_before: dict[str, Any],
 ) -> None:
     """Write ``path``: weights and card. ``history``: up to the epoch of these weights.
 
@@ -281,9 +278,6 @@ def write_model(
     scores["per_epoch"] = {
         name: [None if one[name] is None else round(one[name], 4) for one in history] for name in _PER_EPOCH
     }
-    if old_before:
-        after = {name: row[f"old_{name}"] for name in old_before}
-        scores["old_cases"] = {"before": old_before, "after": after}
     provenance = {
         "sources": sources.provenance,
         "split": [
@@ -320,6 +314,5 @@ def public_config(config: TrainingConfig) -> dict[str, Any]:
         source["path"] = Path(source["path"]).name
     plain["validation"]["caches"] = [Path(path).name for path in plain["validation"]["caches"]]
     plain["validation"]["subjects"] = len(config.validation.subjects)
-    plain["old_caches"] = [Path(path).name for path in plain["old_caches"]]
     plain["from_model"] = None if config.from_model is None else Path(config.from_model).name
     return plain

@@ -6,7 +6,7 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from SpinalCordSegTrainerLib.batches import (
     BatchSampler,
     OpenedSources,
     Prefetcher,
-    Slices,
     batch_threads,
     on_device,
     open_sources,
@@ -200,7 +199,6 @@ class Training:
         if not self._reason_to_end():  # a finished run is taken up again only when its limits were raised
             state.finished = ""
         if not state.update:
-            state.old_before = self._old_scores(state.network)
             self._save()
         while not state.finished:
             self._epoch()
@@ -261,11 +259,12 @@ class Training:
         started = time.monotonic()
         state, config = self.state, self.config
         network = self.evaluation_network()
-        scores, old = self._scores(network, self.sources.held_out), self._old_scores(network)
         rate = float(state.optimiser.param_groups[0]["lr"])
         mean_loss = state.loss_sum / state.loss_count if state.loss_count else None
         row: dict[str, Any] = {"epoch": epoch, "update": state.update, "rate": rate, "train_loss": mean_loss}
-        row |= scores | {f"old_{name}": value for name, value in old.items()} | {"skipped": state.skipped}
+        size = config.validation.batch_size
+        counts = slice_counts(network, self.sources.held_out, config.loss, size, self.device, self.processes)
+        row |= validate(*counts) | {"skipped": state.skipped}
         score = self._score(row)
         better = state.best is None or score > state.best
         if better:
@@ -274,7 +273,7 @@ class Training:
         state.history.append(row)
         if self.processes.first:
             for path in (self.last, self.best) if better else (self.last,):
-                write_model(path, network, config, self.sources, state.history, state.old_before)
+                write_model(path, network, config, self.sources, state.history)
         state.loss_sum, state.loss_count = 0.0, 0
         state.finished = self._reason_to_end()
         state.seconds += time.monotonic() - started
@@ -283,14 +282,6 @@ class Training:
         self._save()
         self.processes.any(False)  # until the files are there
         self._show(epoch, mean_loss or math.nan, rate, row)
-
-    def _scores(self, network: nn.Module, held_out: Sequence[Slices]) -> dict[str, Any]:
-        size = self.config.validation.batch_size
-        return validate(*slice_counts(network, held_out, self.config.loss, size, self.device, self.processes))
-
-    def _old_scores(self, network: nn.Module) -> dict[str, Any]:
-        """On what the starting model could do before; {} where nothing was given."""
-        return self._scores(network, self.sources.old) if self.sources.old else {}
 
     def evaluation_network(self) -> nn.Module:
         """A copy with the averaged weights, where there is an average, and BN statistics estimated anew on the

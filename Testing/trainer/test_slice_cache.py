@@ -235,8 +235,8 @@ def test_data_named_again_on_resume_must_be_the_runs(
     config = replace(TrainingConfig(), normalisation=NormalisationConfig(size=32))
     write_json(tmp_path / "r" / "config.json", to_dict(config))
     resumed = ["train", str(data), "--resume", "--output", str(tmp_path / "r"), "--device", "cpu", "--label"]
-    assert train([*resumed, "1", "--augment", "--old", "x"]) == 2
-    assert "--augment, --old: a run goes on as it was begun" in capsys.readouterr().err
+    assert train([*resumed, "1", "--augment"]) == 2
+    assert "--augment: a run goes on as it was begun" in capsys.readouterr().err
     assert train([*resumed, "2"]) == 2
     assert "another label value" in capsys.readouterr().err
     assert train([*resumed, "1"]) == 2

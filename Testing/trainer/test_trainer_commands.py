@@ -32,16 +32,13 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def test_fine_tune_from_a_model_tells_what_was_forgotten(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fine_tune_from_a_model_and_go_on(data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     model = str(tiny_model(tmp_path / "m.safetensors", 64))
-    words = ["train", str(data), "--output", str(run), "--from", model, "--old", str(data), "--label", "2", *TUNED]
+    words = ["train", str(data), "--output", str(run), "--from", model, "--label", "2", *TUNED]
     assert main(words) == 0
-    assert "old cases: Dice" in capsys.readouterr().out
     assert main(["train", "--output", str(run), "--resume", "--device", "cpu"]) == 0
-    assert main([*words, "--resume"]) == 0  # the same line again: its old cases are those of the run
+    assert main([*words, "--resume"]) == 0  # the same line again
 
 
 def test_the_range_test_starts_where_the_training_will(
