@@ -58,7 +58,7 @@ def predict(
 ) -> Prediction:
     """Probability of cord, slice by slice, for a volume of any orientation.
 
-    ``device``: "auto", "cpu", "cuda", "mps". ``track_cord``: compute a slice every 10 mm whole, and between two
+    ``device``: "auto", "cpu", "cuda", "mps". ``track_cord``: compute a slice every 20 mm whole, and between two
     that surely show the cord only the window where it must be; on the CPU only.
     ``slice_range``: half-open, counted from inferior (canonical slices); the rest stays 0. ``progress(done, total)`` is
     called at 0 and after every batch, ``cancelled()`` before every batch. When GPU memory runs out, the CPU takes over,
@@ -144,13 +144,13 @@ class Work:
         return logits * calibration.scale + calibration.bias
 
 
-# Find, then look: a slice every 10 mm is computed whole, and the cord's path through them tells in which window it must
+# Find, then look: a slice every 20 mm is computed whole, and the cord's path through them tells in which window it must
 # be in the slices between; such a slice is computed whole after all where its window leaves a doubt.
 #
 # A window's logits are those of the whole slice (see ``CpuEngine.logits``), so the cord's mask cannot change; what
 # can be missed is a stray region outside the window. Windows are in pixels of the network's grid.
 
-_EVERY_MM = 10.0
+_EVERY_MM = 20.0
 _ROOM = 10  # pixels around the regions of both neighbours: some 7 mm
 _FREE_EDGE = 3  # pixels that must be clear of anything doubtful inside the window's exact part
 _DOUBTFUL = float(np.log(LEAST_PATH_THRESHOLD / (1 - LEAST_PATH_THRESHOLD)))
