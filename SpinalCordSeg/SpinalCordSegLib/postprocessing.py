@@ -89,9 +89,10 @@ def smoothing_reach(sigma_mm: float, slice_mm: float) -> int:
 
 
 def smooth_z(probability: Volume, sigma_mm: float = SMOOTH_Z_MM) -> Volume:
-    """The same grid, Gaussian weights, the outermost slice repeated beyond the ends; slices of 0 there hold no image.
+    """In place, and gives the volume: Gaussian weights, the outermost slice repeated beyond the ends; slices of 0 there
+    hold no image. 0, thick slices, a single one change nothing.
 
-    0, thick slices, a single one: the volume itself. Raises ConfigurationError for a negative or infinite length.
+    Raises ConfigurationError for a negative or infinite length.
     """
     if not 0 <= sigma_mm < np.inf:
         raise ConfigurationError(f"the smoothing along z is {sigma_mm} mm: give 0 (off) or a length in mm")
@@ -101,9 +102,9 @@ def smooth_z(probability: Volume, sigma_mm: float = SMOOTH_Z_MM) -> Volume:
     if reach < 1 or filled.size < 2 or box is None:
         return probability
     part = slice(int(filled[0]), int(filled[-1]) + 1), *box[1:]
-    smoothed, sd = probability.voxels.copy(), sigma_mm / probability.slice_mm
-    smoothed[part] = ndimage.gaussian_filter1d(smoothed[part], sd, axis=0, mode="nearest", radius=reach)
-    return probability.with_voxels(smoothed)
+    voxels, sd = probability.voxels, sigma_mm / probability.slice_mm
+    voxels[part] = ndimage.gaussian_filter1d(voxels[part], sd, axis=0, mode="nearest", radius=reach)
+    return probability
 
 
 def find_cord(probability: Volume, image: Volume, threshold: float = 0.5, *, impute: bool = True) -> CordMask:
@@ -303,7 +304,7 @@ def contour_area_mm2(cord: NDArray[np.bool_], plane: NDArray, threshold: float, 
     window = around(cord, pixel_mm, 2.0)
     odds = log_odds(plane[window]) - log_odds(threshold)
     fine = ndimage.zoom(odds, _FINE, order=3, mode="nearest", grid_mode=True) >= 0
-    area = np.count_nonzero(region_with(fine, np.kron(cord[window], np.ones((_FINE, _FINE))) > 0))
+    area = np.count_nonzero(region_with(fine, cord[window].repeat(_FINE, axis=0).repeat(_FINE, axis=1)))
     return float(area) * pixel_mm[0] * pixel_mm[1] / _FINE**2
 
 

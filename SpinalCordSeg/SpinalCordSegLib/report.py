@@ -49,7 +49,7 @@ _LEAST_SPAN_MM2 = 20.0  # of the area axis: noise of a very even cord must not f
 _LEVEL_TICK = 36  # pixels
 _MOST_LABELS = 12  # of flagged slices in the area plot
 _PAGE_DPI = 200
-_SMOOTH = 3
+_SMOOTH = 2
 _FONT = "DejaVu Sans"  # comes with matplotlib
 PAGE_FIGURE_INCHES = (9.0, 3.0)
 
@@ -355,7 +355,7 @@ class Canvas:
 
 
 class Plot:
-    """Two axes with the limits ``x`` and ``y``, drawn three times as large and then reduced, so that edges are smooth.
+    """Two axes with the limits ``x`` and ``y``, drawn twice as large and then reduced, so that edges are smooth.
 
     ``room``: left, top, right and bottom of the axes, in letters, as are widths and sizes. Points: (n, 2), of ``at``.
     """
