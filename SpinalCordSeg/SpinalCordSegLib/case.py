@@ -800,7 +800,9 @@ def _write_backdrop(path: Path, image: Volume, mask: Volume) -> None:
     )
     values = image.ijk[window].astype(np.float32)
     low, high = np.percentile(values[:: max(1, len(values) // 64)], (0.5, 99.9))
-    grey = np.clip((values - low) * (255 / max(float(high - low), 1e-6)), 0, 255).astype(np.uint8)
+    values -= low
+    values *= 255 / max(float(high - low), 1e-6)
+    grey = np.clip(values, 0, 255, out=values).astype(np.uint8)
     np.savez_compressed(path, grey=grey, corner=[part.start or 0 for part in window])
 
 
