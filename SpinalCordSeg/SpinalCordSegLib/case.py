@@ -188,7 +188,6 @@ class Case(CordMeasures):
     model: ModelSummary | None = None
     input: CaseInput
     seconds_by_stage: dict[str, float] = field(default_factory=dict, metadata={"decimals": 3})
-    truth_volume_mm3: float | None = field(default=None, metadata={"decimals": 2})
     files: tuple[str, ...] = ()
     sha256: dict[str, str] = field(default_factory=dict)
 
@@ -297,12 +296,6 @@ class Case(CordMeasures):
         return " ".join(filter(None, (known.get("manufacturer"), known.get("model"), f"{tesla:g} T" if tesla else "")))
 
     @property
-    def volume_error_percent(self) -> float | None:
-        """Against the true volume of a phantom; None where that is not known."""
-        truth = self.truth_volume_mm3
-        return None if truth is None else 100 * (self.volume_mm3 - truth) / truth
-
-    @property
     def is_by_person(self) -> bool:
         """A person corrected it or decided on it: the machine never replaces it."""
         return bool(_persons_act(self.mask_state, self.changes, self.review.state))
@@ -355,8 +348,7 @@ class Case(CordMeasures):
     def as_json(self) -> dict[str, Any]:
         """The content of report.json."""
         content = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "case": self.name} | to_json(self)
-        more = {"seconds": self.seconds, "volume_error_percent": self.volume_error_percent}
-        return content | to_json(more, 3)
+        return content | to_json({"seconds": self.seconds}, 3)
 
     @classmethod
     def from_json(cls, content: Any) -> Case:

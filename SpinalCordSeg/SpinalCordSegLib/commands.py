@@ -260,11 +260,12 @@ def demo(arguments: Namespace, reporter: Reporter) -> None:
     image = Image(phantom.image, file, "phantom")
     case = segment_image(image, checkpoint, SegmentOptions(), progress=reporter.progress)
     source = replace(case.input, fingerprint=fingerprint(phantom.image))
-    case = save_case(replace(case, input=source, truth_volume_mm3=phantom.truth_volume_mm3), folder)
+    case = save_case(replace(case, input=source), folder)
+    truth_mm3 = phantom.truth_volume_mm3
     _report_result(case, "done", folder, reporter)
     reporter.text(
-        f"true volume {phantom.truth_volume_mm3:.0f} mm³, found {case.volume_mm3:.0f} mm³:"
-        f" error {case.volume_error_percent:+.2f} %\nopen {folder}/report.html"
+        f"true volume {truth_mm3:.0f} mm³, found {case.volume_mm3:.0f} mm³:"
+        f" error {100 * (case.volume_mm3 / truth_mm3 - 1):+.2f} %\nopen {folder}/report.html"
     )
 
 

@@ -624,16 +624,12 @@ def _headline(case: Case) -> list[tuple[str, str, str]]:
     band = f"95 % band ± {case.mean_csa_95_mm2:.1f} mm², " if isfinite(case.mean_csa_95_mm2) else ""
     counted = f"{band}{spread}mean of {case.counted_text}, coverage {100 * case.coverage:.0f} %, {where}"
     diameters = " × ".join(_number(mm, "{:.1f}") for mm in (case.mean_ap_ellipse_mm, case.mean_rl_mm))
-    boxes = [
+    return [
         ("Mean cross-sectional area", _number(case.mean_csa_mm2, "{:.1f} mm²"), counted),
         ("Volume", _number(case.volume_mm3, "{:.0f} mm³"), "of all voxels of the mask"),
         ("Length along the cord", _number(case.length_mm, "{:.1f} mm"), "of the centreline of the whole cord found"),
         ("Diameters, AP × RL", f"{diameters} mm", "mean of the same slices as the area"),
     ]
-    if case.truth_volume_mm3 is not None:
-        error = _number(case.volume_error_percent, "{:+.2f} %")
-        boxes.append(("Volume error", error, f"against the true {case.truth_volume_mm3:.0f} mm³ of the phantom"))
-    return boxes
 
 
 def _level_table(case: Case) -> list[Section]:

@@ -89,8 +89,6 @@ def test_a_report_has_no_nan_and_says_how_it_was_made(result: Case) -> None:
     assert content["input"]["shape"] == [60, 48, 6] and content["input"]["orientation"] == "LPI"
     assert content["n_slices"] == 5 and content["review"]["state"] == GIVEN
     assert {"slice": 2, "canonical_slice": 3, "kind": "gap"}.items() <= content["flags"][-1].items()
-    with_truth = replace(result, truth_volume_mm3=result.volume_mm3 / 1.02)
-    assert with_truth.as_json()["volume_error_percent"] == pytest.approx(2.0, abs=1e-3)
 
 
 @pytest.mark.parametrize(

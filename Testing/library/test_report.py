@@ -244,12 +244,11 @@ def test_no_text_becomes_markup(result):
     assert "not reviewed by a person" in read.text
 
 
-def test_range_truth_and_levels_are_shown(result):
+def test_range_and_levels_are_shown(result):
     marked = LevelOptions((DiscMark(3, slice=2),), age_years=40, sex="female")
     leveled = measure_mask(result.mask, "neck", levels=marked)
-    text = _read(leveled, range=(1, 4), truth_volume_mm3=1000.0, flags=()).text
-    for words in ("slices 1 to 3 of the image", "against the true 1000 mm³", "No flag was raised",
-                  "Area by vertebral level", "No comparison with healthy adults"):  # fmt: skip
+    text = _read(leveled, range=(1, 4), flags=()).text
+    for words in ("slices 1 to 3 of the image", "No flag was raised", "Area by vertebral level", "No comparison with"):
         assert words in text
 
 
