@@ -33,6 +33,7 @@ from SpinalCordSegLib.review import (
 )
 from SpinalCordSegLib.slice_table import rounded
 from SpinalCordSegLib.version import SOFTWARE_VERSION
+from SpinalCordSegLib.vertebral_levels import UPPER_END
 from SpinalCordSegLib.work_list import WorkItem, WorkList
 
 PAGE, PICTURES = "index.html", "index_files"
@@ -76,7 +77,9 @@ def _entry(item: WorkItem, remarks: Iterable[str], pictures: Path) -> dict[str, 
     if case is None:
         return found
     table, review = case.slices, case.review
-    levels = {} if case.levels is None else {row.name: rounded(row.mean_csa_mm2, 1) for row in case.levels.rows}
+    areas: dict[bool, dict[str, float | None]] = {False: {}, True: {}}  # by discs, and below the upper end
+    for row in () if case.levels is None else case.levels.rows:
+        areas[row.basis == UPPER_END][row.name] = rounded(row.mean_csa_mm2, 1)
     flags = [("" if one.slice is None else f"slice {one.slice}", one.message) for one in case.flags]
     return found | {
         "decided": "" if review.state in UNTOUCHED else review_text(review),
@@ -85,7 +88,8 @@ def _entry(item: WorkItem, remarks: Iterable[str], pictures: Path) -> dict[str, 
         "folder": item.folder.name,
         "source": case.input.source,
         "scanner": case.scanner,
-        "levels": levels,
+        "levels": areas[False],
+        "below": areas[True],
         "disc": case.discs_from,
         "area": rounded(case.mean_csa_mm2, 1),
         "band": rounded(case.mean_csa_95_mm2, 1),
