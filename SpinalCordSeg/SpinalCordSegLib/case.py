@@ -767,12 +767,16 @@ def _fill(case: Case, folder: Path, mask_format: str, save_probability: bool, ha
 
 
 def _write_page(case: Case, folder: Path) -> None:
-    """Make report.html from the case and the montage in ``folder``; left out where a package for it is missing."""
+    """Make report.html from the case, and the pictures that are in ``folder``; left out where a package for it is
+    missing."""
     from SpinalCordSegLib.report import render
 
-    picture = folder / "montage.png"
+    picture, page = folder / "montage.png", folder / "report.html"
+    montage = picture.read_bytes() if picture.is_file() else None
     try:
-        write_text(folder / "report.html", render(case, picture.read_bytes() if picture.is_file() else None))
+        write_text(
+            page, render(case, montage, page.read_text(encoding="utf-8", errors="replace") if page.is_file() else "")
+        )
     except MissingPackageError as missing:
         _log.warning("%s", missing)
 

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -157,13 +158,21 @@ class WorkList:
         """See Case.remarks; and other cases of the list that are of the same image, as in a copied folder."""
         if item.content is None:
             return ()
-        mark = item.content.input.fingerprint
         twins = [
             f"{item.folder} is of the same image as {other.folder}: keep the one that counts, and move the other away"
-            for other in self.items
-            if mark and other is not item and other.content is not None and other.content.input.fingerprint == mark
+            for other in self._of_image.get(item.content.input.fingerprint, ())
+            if other is not item
         ]
         return (*item.content.remarks, *twins)
+
+    @cached_property
+    def _of_image(self) -> dict[str, list[WorkItem]]:
+        """By the fingerprint of the image, where it is known."""
+        found: dict[str, list[WorkItem]] = {}
+        for item in self.items:
+            if item.content is not None and item.content.input.fingerprint:
+                found.setdefault(item.content.input.fingerprint, []).append(item)
+        return found
 
     def previous(self, case: str) -> WorkItem | None:
         """The one before ``case``; None at the beginning."""
