@@ -1,4 +1,4 @@
-"""Finished cases as a derivative data set of BIDS 1.9: masks, tables of slices with a dictionary, one table of all."""
+"""BIDS 1.9: the images of a folder, and finished cases as a derivative data set of masks and tables."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from SpinalCordSegLib.case import SUMMARY_COLUMNS, Case, is_as_measured
-from SpinalCordSegLib.errors import ConfigurationError, OutputError
+from SpinalCordSegLib.errors import ConfigurationError, InputFileError, OutputError
 from SpinalCordSegLib.files import file_stem, output_errors, write_json, write_text
-from SpinalCordSegLib.image_io import write_volume
+from SpinalCordSegLib.image_io import is_volume_file, write_volume
 from SpinalCordSegLib.review import REJECTED
 from SpinalCordSegLib.slice_table import columns
 from SpinalCordSegLib.tables import PAM50_COLUMNS, pam50_rows
@@ -19,6 +19,21 @@ from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.work_list import WorkList
 
 _ENTITY = re.compile(r"[a-z]+-[A-Za-z0-9]+")
+
+
+def bids_images(folder: Path, labels: Iterable[str] | None) -> list[Path]:
+    """The anatomical images (anat) of these participants of a BIDS folder, None: of all.
+
+    Raises InputFileError where a participant, or every image, is missing."""
+    names = [f"sub-{label.removeprefix('sub-')}" for label in labels or ()]
+    names = names or sorted(path.name for path in folder.glob("sub-*") if path.is_dir())
+    missing = [name for name in names if not (folder / name).is_dir()]
+    if missing or not names:
+        raise InputFileError(f"{folder} is no BIDS folder with {', '.join(missing) or 'sub-…'}: check path and labels")
+    anat = [place for name in names for place in sorted(folder.glob(f"{name}/**/anat"))]
+    if not (found := [path for place in anat for path in sorted(place.iterdir()) if is_volume_file(path)]):
+        raise InputFileError(f"{folder} holds no image in the folders anat of {', '.join(names[:20])}")
+    return found
 
 
 def write_bids(work: WorkList, folder: Path) -> tuple[int, list[str]]:

@@ -86,14 +86,21 @@ def _add_segment(commands: Any) -> None:
     segment = _add(
         commands, "segment", "find the cord in MR images and measure it",
         "Find the cord and measure it: DIR/CASE/ gets mask, report.json, slices.csv, montage.png and report.html, DIR"
-        " gets summary.csv. A finished result is kept and counts as done.",
+        " gets summary.csv. A finished result is kept and counts as done. The arguments of a BIDS app are taken too:"
+        " segment BIDS_DIR OUTPUT_DIR participant|group.",
     )  # fmt: skip
     add = segment.add_argument
     add(
         "inputs", nargs="+", type=Path, metavar="INPUT",
         help="NIfTI, NRRD or MHA/MHD file, DICOM folder or file, or a folder of image files",
     )  # fmt: skip
-    _add_output(segment)
+    _add_output(segment, is_required=False)
+    add(
+        "--participant-label",
+        nargs="+",
+        metavar="LABEL",
+        help="of a BIDS folder, these participants; with or without sub-",
+    )
     add("--model", metavar="MODEL", help=_MODEL_HELP)
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: %(default)s")
     add("--threshold", type=float, default=0.5, metavar="P", help="probability of cord (default: 0.5)")
@@ -318,10 +325,10 @@ def _add_training_set(commands: Any) -> None:
     add("--force", action="store_true", help="replace an earlier mask of this very image")
 
 
-def _add_output(parser: Parser) -> None:
+def _add_output(parser: Parser, is_required: bool = True) -> None:
     formats = ("nii.gz", "seg.nrrd", "nrrd")
     add = parser.add_argument
-    add("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    add("--output", type=Path, required=is_required, metavar="DIR", help="folder for the results")
     add("--mask-format", choices=formats, default="nii.gz", help="default: %(default)s")
     add("--range", type=slice_range, metavar=_RANGE, help=_RANGE_HELP)
     add("--force", action="store_true", help="replace finished results")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from SpinalCordSegLib.batch import BatchOptions, Cluster, LoadedCase, finished_folders, run_batch
+from SpinalCordSegLib.bids import bids_images, write_bids
 from SpinalCordSegLib.case import (
     Case,
     case_mask,
@@ -82,6 +83,19 @@ if TYPE_CHECKING:
 
 
 def segment(arguments: Namespace, reporter: Reporter) -> int:
+    if arguments.output is None:
+        if len(arguments.inputs) != 3 or str(arguments.inputs[2]) not in ("participant", "group"):
+            raise ConfigurationError("give the folder for the results: --output DIR")
+        bids, arguments.output, level = arguments.inputs
+        if str(level) == "group":
+            people = bids / "participants.tsv"
+            cohort(
+                Namespace(folder=arguments.output, people=people if people.exists() else None, effect=None), reporter
+            )
+            return DONE
+        arguments.inputs = bids_images(bids, arguments.participant_label)
+    elif arguments.participant_label:
+        raise ConfigurationError("--participant-label goes with BIDS_DIR OUTPUT_DIR participant, without --output")
     inputs = find_inputs(arguments.inputs)
     options = SegmentOptions(
         threshold=arguments.threshold,
@@ -614,8 +628,6 @@ def export(arguments: Namespace, reporter: Reporter) -> None:
     from SpinalCordSegLib.dicom_export import KINDS, load_export, refuse_other_than_dicom, write_export
 
     if arguments.bids:
-        from SpinalCordSegLib.bids import write_bids
-
         n, left_out = write_bids(read_work_list(arguments.case), arguments.output)
         for text in left_out:
             reporter.attention(f"left out: {text}")

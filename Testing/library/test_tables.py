@@ -15,6 +15,8 @@ import pytest
 from SpinalCordSegLib.case import Case, Summary, save_case
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import OutputError
+from SpinalCordSegLib.image_io import write_volume
+from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.tables import TABLES, pam50_rows, write_tables, write_workbook
 from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions
@@ -164,3 +166,26 @@ def test_files_of_somebody_else_stay(results, capsys):
     assert main(["review", str(results)]) == 0
     assert "index.html is not a page of SpinalCordSeg" in capsys.readouterr().err
     assert (results / "index.html").read_text(encoding="utf-8") == "mine"
+
+
+def test_the_arguments_of_a_bids_app(tiny_model, tmp_path, capsys):
+    bids, out = tmp_path / "bids", str(tmp_path / "out")
+    image = make_phantom(PhantomConfig(shape=(40, 40, 6), spacing_mm=(1, 1, 3.0))).image
+    for k, name in enumerate(
+        ("sub-01/anat/sub-01_T1w", "sub-02/ses-1/anat/sub-02_ses-1_T1w", "sub-02/ses-1/func/sub-02_bold")
+    ):
+        write_volume(image.with_voxels(image.voxels + k), bids / f"{name}.nii")
+    (bids / "participants.tsv").write_text("participant_id\tgroup\nsub-01\ta\nsub-02\tb\n", encoding="utf-8")
+    more = ["--model", str(tiny_model), "--no-find"]
+    assert main(["segment", str(bids), out, "participant", *more, "--participant-label", "02"]) == 0
+    assert [path.parent.name for path in (tmp_path / "out").glob("*/report.json")] == ["sub-02_ses-1_T1w"]
+    assert main(["segment", str(bids), out, "participant", *more]) == 0
+    assert main(["segment", str(bids), out, "group"]) == 0
+    assert {row["case"]: row["group"] for row in _rows(tmp_path / "out" / "cohort_cases.csv")} == {
+        "sub-01_T1w": "a", "sub-02_ses-1_T1w": "b",
+    }  # fmt: skip
+    for wrong, words in (
+        ([str(bids), out, "participant", "--participant-label", "07"], "sub-07"), ([str(bids)], "--output DIR"),
+        ([str(bids), "--output", out, "--participant-label", "01"], "goes with BIDS_DIR"),
+    ):  # fmt: skip
+        assert main(["segment", *wrong, *more]) == 2 and words in capsys.readouterr().err
