@@ -80,6 +80,8 @@ def _entities(case: Case) -> str:
     *found, suffix = stem.split("_")
     if not stem.startswith("sub-") or not all(map(_ENTITY.fullmatch, found)) or "-" in suffix:
         found, suffix = ["sub-" + re.sub(r"[^A-Za-z0-9]", "", case.name)], ""
+    if found[0] == "sub-":
+        raise ConfigurationError(f"{case.name} has no letter or digit for a BIDS label: measure it with --code CODE")
     return "_".join([*found, "label-SC", *([f"desc-{suffix}"] if suffix.isalnum() else [])])
 
 

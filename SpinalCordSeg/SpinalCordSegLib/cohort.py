@@ -33,7 +33,7 @@ from SpinalCordSegLib.cohort_statistics import (
     sd_of,
     within_sd,
 )
-from SpinalCordSegLib.errors import ConfigurationError, OutputError
+from SpinalCordSegLib.errors import ConfigurationError, InputFileError, OutputError
 from SpinalCordSegLib.files import output_errors, read_table, write_text
 from SpinalCordSegLib.identity import Identity, differing
 from SpinalCordSegLib.level_table import INPUT_COLUMNS, path_parts
@@ -87,6 +87,7 @@ _TABLE = {
     "site": ("site", "scanner"),
     "session": ("session", "session_id", "visit"),
 }
+_MISSING = ("", "n/a", "na", "nan", "none")
 _ENOUGH_IN_GROUP, _WHOLE_COVERAGE, _MOST_NAMED = 10, 0.98, 10
 EFFECTS_PERCENT = (2.0, 5.0, 10.0)
 
@@ -139,10 +140,13 @@ def write_cohort(
     with output_errors(page):
         if page.exists() and f"<title>{_HEADING}" not in page.read_text(encoding="utf-8", errors="replace")[:400]:
             raise OutputError(f"{page} is not a page of SpinalCordSeg and would be replaced: move it away")
+    if work.items[0].folder == folder:
+        raise InputFileError(f"{folder} is one case: give the folder that holds the cases")
     scans, remarks = cohort_scans(work, people)
+    known = {scan.case for scan in scans}
     for _, row in read_table(folder / "summary.csv") if (folder / "summary.csv").exists() else ():
-        if row.get("state") == "failed" and row["case"] not in {scan.case for scan in scans}:
-            scans.append(Scan(row["case"], "", left_out=f"failed: {row['reason']}"))
+        if row.get("state") == "failed" and row.get("case", "") not in known:
+            scans.append(Scan(row.get("case", ""), "", left_out=f"failed: {row.get('reason')}"))
     rows = statistics(scans, effects_percent)
     remarks += _remarks(scans)
     write_table(folder / CASES, CASE_COLUMNS, (scan.row() for scan in scans))
@@ -229,7 +233,7 @@ def _with_table(scans: list[Scan], people: Path) -> tuple[list[Scan], list[str]]
     for n, scan in enumerate(scans):
         row = rows.get(n, {})
         given: dict[str, Any] = {field: next(filter(None, map(row.get, names)), "") for field, names in _TABLE.items()}
-        found.append(replace(scan, **{field: text for field, text in given.items() if text}))
+        found.append(replace(scan, **{field: text for field, text in given.items() if text.lower() not in _MISSING}))
     of_person: dict[str, str] = {}
     for scan in found:
         if scan.group and of_person.setdefault(scan.person, scan.group) != scan.group:
@@ -370,6 +374,8 @@ def _remarks(scans: Sequence[Scan]) -> list[str]:
     found = []
     if n := sum(not scan.is_reviewed for scan in used):
         found.append(f"{n} of {counted(len(used), 'case')} nobody has reviewed; the figures hold them, drawn hollow")
+    if n := sum(not isfinite(scan.areas[0]) for scan in used):
+        found.append(f"{n} of {len(used)} have no area C2-C3, as no disc is known")
     if n := sum(case.discs_from == "found, not confirmed" for case in cases):
         found.append(f"{n} of {len(used)} have discs that the program found and nobody confirmed")
     if n := len(scans) - len(used):
@@ -388,6 +394,13 @@ def _remarks(scans: Sequence[Scan]) -> list[str]:
             f"{len(shares)} of {len(used)} have imputed slices, up to {100 * max(shares):.0f} % of a case: no area here"
             " holds one"
         )
+    for field in ("person", "group"):
+        spellings: dict[str, set[str]] = {}
+        for name in {getattr(scan, field) for scan in used}:
+            spellings.setdefault(name.casefold().removeprefix("sub-").lstrip("0"), set()).add(name)
+        alike = [" and ".join(sorted(names)) for names in spellings.values() if len(names) > 1]
+        if alike:
+            found.append(f"{', '.join(alike)} count as different {field}s, and differ only in capitals or zeros")
     sites = {group: {scan.site for scan in used if scan.group == group} for group in {scan.group for scan in used}}
     for one, other in combinations(sorted(sites), 2):
         if not sites[one] & sites[other]:

@@ -628,6 +628,8 @@ def export(arguments: Namespace, reporter: Reporter) -> None:
     from SpinalCordSegLib.dicom_export import KINDS, load_export, refuse_other_than_dicom, write_export
 
     if arguments.bids:
+        if unused := [name for name in ("series", "only", "image", "vouch", "force") if getattr(arguments, name)]:
+            raise ConfigurationError(f"--{unused[0]} goes with --dicom, not with --bids")
         n, left_out = write_bids(read_work_list(arguments.case), arguments.output)
         for text in left_out:
             reporter.attention(f"left out: {text}")

@@ -589,7 +589,8 @@ def volumes_of(series: DicomSeries) -> list[DicomSeries]:
         for frame in series.frames:
             parts[frame.kind[n]].append(frame)
         is_other_echo = n == 0 and None not in parts and max(parts) > _SAME_ECHO * min(parts)
-        if len(parts) < 2 or None in parts or not (is_repeated or is_other_echo):
+        is_split = 2 <= len(parts) <= len(places) / 2 and None not in parts
+        if not is_split or not (is_repeated or is_other_echo):
             continue
         return [
             one

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from SpinalCordSegLib import cohort
-from SpinalCordSegLib.case import SUMMARY_COLUMNS, Case
+from SpinalCordSegLib.case import SUMMARY_COLUMNS, Case, is_as_measured
 from SpinalCordSegLib.errors import OutputError
 from SpinalCordSegLib.files import atomic_write
 from SpinalCordSegLib.review import REJECTED
@@ -126,9 +126,10 @@ def pam50_rows(case: Case) -> list[dict[str, Any]]:
 
 
 def write_pam50_table(work: WorkList, path: Path) -> None:
-    """One row for every slice of PAM50 that a case covers, all cases but rejected ones. Raises OutputError."""
+    """One row for every slice of PAM50 that a case covers, all cases but rejected ones and those of which the mask was
+    changed since. Raises OutputError."""
     cases = [item.content for item in work.items if item.content is not None and item.state != REJECTED]
-    write_table(path, PAM50_COLUMNS, (row for case in cases for row in pam50_rows(case)))
+    write_table(path, PAM50_COLUMNS, (row for case in cases if is_as_measured(case) for row in pam50_rows(case)))
 
 
 def write_workbook(_work: WorkList, folder: Path) -> None:

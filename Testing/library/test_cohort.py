@@ -153,11 +153,12 @@ def test_persons_that_headers_and_table_tell_apart_differently_are_named(cohort,
         {"a1": (70, _hashed("p")), "a2": (71, _hashed("p")), "b": (72, _hashed("q")), "c": (73, _hashed("p"))}
     )
     table = tmp_path / "people.csv"
-    table.write_text("case;person\na1;A\na2;A\nb;A\nc;C\nnobody;N\n", encoding="utf-8")
+    table.write_text("case;person;group\na1;A;n/a\na2;A;\nb;A;n/a\nc;a;x\nnobody;N;\n", encoding="utf-8")
     assert main(["cohort", str(results), "--people", str(table)]) == 0
     out = capsys.readouterr().err
     assert "a1 and b are A, but their headers state another patient ID" in out
-    assert "a1 and c have one patient ID, but are A and C" in out and "1 names in people.csv are no case: nobody" in out
+    assert "A and a count as different persons" in out
+    assert "a1 and c have one patient ID, but are A and a" in out and "1 names in people.csv are no case: nobody" in out
     assert main(["cohort", str(results)]) == 0  # without a table by the headers: three scans of p
     assert _value(results, "cov_percent")["n_cases"] == "3" and "icc_2_1" not in str(
         _rows(results / "cohort_statistics.csv")
@@ -181,5 +182,6 @@ def test_few_cases_and_files_of_somebody_else(cohort, capsys):
     assert main(["cohort", str(results)]) == 0 and _rows(results / "cohort_statistics.csv")[0]["low_95"] == ""
     assert {row["measure"] for row in _rows(results / "cohort_statistics.csv")} == {"mean_csa_mm2"}
     assert main(["cohort", str(results), "--effect", "0"]) == 2
+    assert main(["cohort", str(results / "a")]) == 2 and "is one case" in capsys.readouterr().err
     (results / "cohort.html").write_text("mine", encoding="utf-8")
     assert main(["cohort", str(results)]) == 2 and "not a page of SpinalCordSeg" in capsys.readouterr().err
