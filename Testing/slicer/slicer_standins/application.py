@@ -95,8 +95,10 @@ class Application:
     def testingEnabled(self) -> bool:
         return True
 
-    def translate(self, _context: str, text: str) -> str:
-        return text
+    def translate(self, context: str, text: str) -> str:
+        from slicer_standins.pythonqt import qt
+
+        return str(qt.QCoreApplication.translate(context, text))
 
     def connect(self, signal: str, slot: Callable[[], None]) -> bool:
         if signal not in ("aboutToQuit()", "startupCompleted()"):
@@ -137,9 +139,20 @@ def start() -> tuple[Application, VtkMessages]:
     _add_module_logics(app, scene, logic)
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
     slicer.app, slicer.mrmlScene = app, scene
+    scene.AddObserver(scene.NodeAboutToBeRemovedEvent, _remove_item)
     _publish_modules(app)
     messages.clear()  # the wheel has no terminology and colour files, and says so
     return app, messages
+
+
+@vtk.calldata_type(vtk.VTK_OBJECT)
+def _remove_item(scene: Any, _event: str, node: Any) -> None:
+    """What the Qt part of Slicer's subject hierarchy does."""
+    if not scene.IsClosing():
+        hierarchy = scene.GetSubjectHierarchyNode()
+        item = hierarchy.GetItemByDataNode(node)
+        if item:
+            hierarchy.RemoveItem(item, False, False)
 
 
 def _add_colours(scene: Any, logic: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from PySide6 import QtCore, QtTest
 
-from slicer_standins import ctk_widgets, mrml_widgets, parameter_node, scripted, segment_editor
+from slicer_standins import ctk_widgets, mrml_widgets, scripted, segment_editor
 from slicer_standins.pythonqt import qt
 
 __all__ = ["click", "ctk_widgets", "finish", "mrml_widgets", "picture", "segment_editor", "start", "wait_until"]
@@ -25,7 +25,6 @@ def start(app: Any) -> Any:
     qt.QSettings.setPath(qt.QSettings.IniFormat, qt.QSettings.UserScope, app.temporaryPath)
     app.processEvents = lambda *_: application.processEvents()
     scripted.publish()
-    parameter_node.publish()
     return application
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import slicer
 import slicer.util
 
+from slicer_standins import checkout, parameter_node
 from slicer_standins.application import Module
 from slicer_standins.mrml_widgets import qMRMLNodeComboBox, qMRMLWidget
 from slicer_standins.pythonqt import qt
@@ -91,8 +92,20 @@ class ModuleParent(qMRMLWidget):
         self._entered = entered
 
 
+def _context(file: str) -> str:
+    """As Slicer and tools/translations.py name it: PACKAGE.FILE, FILE where it is in no package."""
+    folder, name = os.path.split(file.removesuffix(".py"))
+    return f"{os.path.basename(folder)}.{name}" if os.path.exists(os.path.join(folder, "__init__.py")) else name
+
+
 def publish() -> None:
-    """Make the base classes and translations importable by the names that modules use."""
+    """Make base classes, translations and parameter nodes importable by the names that modules use: Slicer's own of a
+    checkout where one is named."""
+    package = checkout.folder()
+    if package is not None:
+        checkout.publish(package)
+        return
+    parameter_node.publish()
     base: Any = types.ModuleType("slicer.ScriptedLoadableModule")
     classes = (
         ScriptedLoadableModule, ScriptedLoadableModuleWidget, ScriptedLoadableModuleLogic, ScriptedLoadableModuleTest,
@@ -102,8 +115,8 @@ def publish() -> None:
     base.__all__ = [cls.__name__ for cls in classes]
     slicer.ScriptedLoadableModule = sys.modules["slicer.ScriptedLoadableModule"] = base
     i18n: Any = types.ModuleType("slicer.i18n")
-    i18n.tr = lambda text: text
-    i18n.translate = lambda _context, text: text
+    i18n.tr = lambda text: qt.QCoreApplication.translate(_context(sys._getframe(1).f_code.co_filename), text)
+    i18n.translate = qt.QCoreApplication.translate
     slicer.i18n = sys.modules["slicer.i18n"] = i18n
 
 
