@@ -133,6 +133,10 @@ format: $(VENV)/.installed-dev ## Format the code and mend what the linter can
 icons: $(VENV)/.installed ## Draw the icons again
 	@$(PY) tools/draw_icons.py
 
+.PHONY: translations
+translations: $(VENV)/.installed ## Bring the German and Spanish texts up to date with the panels
+	@$(PY) tools/translations.py
+
 .PHONY: screenshots
 screenshots: $(VENV)/.installed-dev ## Take the pictures of both panels again
 	@PYTHONPATH=Testing/slicer $(PY) tools/screenshots.py

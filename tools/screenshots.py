@@ -2,7 +2,8 @@
 
 The segmentation panel finds the cord in the simulated neck with the first model that ships; the training panel trains a
 small network on six small drawn necks. A minute or two. The finished ones are the extension's pictures; a real neck's
-montage is the README's. Each panel without its packages, ready, running and done goes to out/screenshots.
+montage is the README's. Each panel without its packages, ready, running and done, and every section in the least and
+the largest font, goes to out/screenshots.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ _TARGET = _CHECKOUT / "docs" / "images"
 _STATES = _CHECKOUT / "out" / "screenshots"
 _WAIT_S = 900
 _EPOCHS = 12
+_FONTS_PX = (12, 16)  # the least and the largest that Slicer's users have
 
 
 def main() -> int:
@@ -83,10 +85,12 @@ def segmenting(target: Path) -> None:
         picture(widget, _STATES / "segment-done.png")
         picture(widget, target)
         ui.reviewerEdit.text = "Dr A. Meyer"
-        for section in panel.sections[2:]:
-            for other in panel.sections:
-                other.button.collapsed = other is not section
-            picture(widget, _STATES / f"segment-{section.button.name}.png")
+        for size_px in _FONTS_PX:
+            with _font(size_px):
+                for section in (panel.segment, *panel.sections[2:]):
+                    for other in panel.sections:
+                        other.button.collapsed = other is not section
+                    picture(widget, _STATES / f"segment-{section.button.name}-{size_px}.png")
 
 
 def training(folder: Path, target: Path) -> None:
@@ -115,8 +119,23 @@ def training(folder: Path, target: Path) -> None:
             wait_until(lambda: not control.running, _WAIT_S)
             if control.failure is not None:
                 raise SystemExit(control.failure.report)
-        picture(widget, _STATES / "train-done.png")
+        for size_px in _FONTS_PX:
+            with _font(size_px):
+                picture(widget, _STATES / f"train-done-{size_px}.png")
         picture(widget, target)
+
+
+@contextmanager
+def _font(size_px: int) -> Iterator[None]:
+    from PySide6 import QtGui, QtWidgets
+
+    former, font = QtWidgets.QApplication.font(), QtGui.QFont(QtWidgets.QApplication.font())
+    font.setPixelSize(size_px)
+    QtWidgets.QApplication.setFont(font)
+    try:
+        yield
+    finally:
+        QtWidgets.QApplication.setFont(former)
 
 
 def _lines(path: Path) -> int:

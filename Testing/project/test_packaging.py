@@ -1,5 +1,6 @@
 """A wheel holds both libraries and the models; version, licences and the entry of the catalogue agree with the tree."""
 
+import json
 import re
 import shutil
 import struct
@@ -118,7 +119,9 @@ def _field(checkout: Path, name: str) -> str:
 
 
 def test_pytorch_comes_through_its_extension(checkout: Path) -> None:
-    assert _field(checkout, "DEPENDS").split() == ["PyTorch"]
+    entry = json.loads((checkout / "Resources" / "SpinalCordSeg.json").read_text(encoding="utf-8"))
+    assert _field(checkout, "DEPENDS").split() == ["PyTorch"] == entry["build_dependencies"]
+    assert entry["scm_url"] == _field(checkout, "HOMEPAGE") and {"$schema", "category", "tier"} <= entry.keys()
     for folder, name in (("SpinalCordSegTrainer", "pytorch.py"), ("SpinalCordSeg", "install.py")):
         text = (checkout / folder / f"{folder}Widgets" / name).read_text(encoding="utf-8")
         assert ("PyTorchUtils" in text) == (name == "pytorch.py") and not re.search(r"pip_install\([^)]*torch", text)
