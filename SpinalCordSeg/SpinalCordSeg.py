@@ -13,6 +13,8 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 
+_DOCUMENTATION = "https://github.com/SpinalCordSeg/SlicerSpinalCordSeg/blob/main/docs/slicer.md"
+
 
 class SpinalCordSeg(ScriptedLoadableModule):
     def __init__(self, parent) -> None:
@@ -25,16 +27,19 @@ class SpinalCordSeg(ScriptedLoadableModule):
             "Finds the cervical spinal cord in MR volumes and measures it: volume, length, cross-sectional area along"
             " the cord. Research use, not for diagnosis."
         )
+        parent.helpText += f'<p><a href="{_DOCUMENTATION}">{_("Tutorials and documentation")}</a></p>'
         parent.acknowledgementText = _(
             "After Bueno et al. 2022, J Digit Imaging 35:1131-1142, doi 10.1007/s10278-022-00637-4."
         )
-        slicer.app.connect("startupCompleted()", registerSampleData)
+        slicer.app.connect("startupCompleted()", onStartupCompleted)
 
 
-def registerSampleData() -> None:
+def onStartupCompleted() -> None:
+    from SpinalCordSegWidgets.install import resume
     from SpinalCordSegWidgets.sample_data import register
 
     register()
+    resume()
 
 
 # The wrapper reads the annotations while the class is made, when Slicer may not know this file as a module yet: so they
@@ -47,6 +52,7 @@ class SpinalCordSegParameterNode:
     mask: slicer.vtkMRMLSegmentationNode
     modelPath: str = ""
     device: str = "auto"
+    replaceLast: bool = False
 
 
 class SpinalCordSegWidget(ScriptedLoadableModuleWidget):

@@ -13,6 +13,8 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 
+_DOCUMENTATION = "https://github.com/SpinalCordSeg/SlicerSpinalCordSeg/blob/main/docs/training.md"
+
 
 class SpinalCordSegTrainer(ScriptedLoadableModule):
     def __init__(self, parent) -> None:
@@ -26,6 +28,7 @@ class SpinalCordSegTrainer(ScriptedLoadableModule):
             " Slicer write them): checks the cases, finds the learning rate, trains, evaluates. Nothing leaves this"
             " computer."
         )
+        parent.helpText += f'<p><a href="{_DOCUMENTATION}">{_("Tutorials and documentation")}</a></p>'
         parent.acknowledgementText = _(
             "After Bueno et al. 2022, J Digit Imaging 35:1131-1142, doi 10.1007/s10278-022-00637-4."
         )

@@ -12,7 +12,7 @@ import logging
 import re
 import secrets
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -251,3 +251,34 @@ def stated_identity(path: Path, fields: Mapping[str, str]) -> Identity | None:
     """Of an image file that is not DICOM, by its text fields and the JSON file beside it."""
     stated = {name: fields.get(key, "") for name, key in _ITK_FIELDS.items()} | _sidecar(path)
     return Identity.of(known_of(lambda keyword: stated.get(keyword, "")))
+
+
+# What a program reports of a failure, for whoever is asked for help: without names of files and folders, which are
+# named after people, and without anything that was typed about a person.
+
+
+_IMAGE_NAME = re.compile(r"[^\s/\\'\"()]+\.(nii|nrrd|nhdr|mha|mhd|hdr|img|dcm|itksnap)(\.gz)?\b", re.IGNORECASE)
+# Options whose values tell a person apart from others: days, ages, codes, typed names, places in a body.
+_PERSONAL = ("--date", "--person", "--age", "--by", "--subject", "--disc", "--found", "--code")
+
+
+def private_values(arguments: Sequence[str]) -> dict[str, str]:
+    """Folders and files by their whole and their last name, and the values of personal options, given as "--x=value" or
+    "--x value"."""
+    found: dict[str, str] = {}
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        name, _equals, value = argument.partition("=")
+        if before in _PERSONAL:
+            name, value = before, argument
+        if name in _PERSONAL:
+            found |= {value: "VALUE", value.partition("=")[2]: "VALUE"}  # a disc: "C2/C3=1.0,2.0,3.0"
+        elif Path(argument).is_absolute():
+            found |= {argument: "FOLDER", Path(argument).name: "FOLDER"}
+    return {value: text for value, text in found.items() if value}
+
+
+def without_values(text: str, hidden: Mapping[str, str], *, images: bool = False) -> str:
+    """``hidden``: what must not be read, and what stands in its place. ``images``: no name of an image file either."""
+    for value in sorted(hidden, key=len, reverse=True):  # what lies in a folder before the folder itself
+        text = re.sub(rf"(?<!\w)(?<!--){re.escape(value)}(?!\w)", lambda _: hidden[value], text)  # noqa: B023
+    return _IMAGE_NAME.sub(r"IMAGE.\1", text) if images else text

@@ -109,6 +109,24 @@ def _runs(chosen: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [(int(first), int(end) - 1) for first, end in zip(edges[::2], edges[1::2], strict=True)]
 
 
+_ROOM = (5.0, 1.6, 1.1, 3.9)  # left, top, right and bottom of the area plot's axes, in letters
+
+
+def slice_at(table: SliceTable, x: float, width: float, letter: float) -> int | None:
+    """The input's slice at the pixel ``x`` of an area plot of this ``width``; None beside its axes."""
+    share = (x - letter * _ROOM[0]) / (width - letter * (_ROOM[0] + _ROOM[2]))
+    if not len(table) or not 0 <= share <= 1:
+        return None
+    low, high = _z_ends(table)
+    return int(table.slice[np.abs(table.z_mm - (low + share * (high - low))).argmin()])
+
+
+def _z_ends(table: SliceTable) -> tuple[float, float]:
+    """A slice further than the first and the last one, mm."""
+    thick = float(np.diff(table.z_mm).min()) if len(table) > 1 else 1.0
+    return float(table.z_mm[0]) - thick, float(table.z_mm[-1]) + thick
+
+
 def area_plot(
     table: SliceTable,
     mean_mm2: float,
@@ -136,9 +154,9 @@ def area_plot(
     least, most = float(np.nanmin(shown)), float(np.nanmax(shown))
     margin = max(0.12 * (most - least), (_LEAST_SPAN_MM2 - (most - least)) / 2)
     areas = max(0.0, least - margin), most + margin
-    heights = z_span_mm or (float(z_mm[0]) - 2 * half, float(z_mm[-1]) + 2 * half)
+    heights = z_span_mm or _z_ends(table)
     limits = (areas, heights) if upright else (heights, areas)
-    plot = Plot(pixels, letter, *limits, (4.1, 0.0, 2.7, 2.5) if upright else (5.0, 1.6, 1.1, 3.9))
+    plot = Plot(pixels, letter, *limits, (4.1, 0.0, 2.7, 2.5) if upright else _ROOM)
 
     def at(z: ArrayLike, value: ArrayLike) -> NDArray[np.float64]:
         return plot.at(value, z) if upright else plot.at(z, value)

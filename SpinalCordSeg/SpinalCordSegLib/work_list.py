@@ -174,6 +174,11 @@ class WorkList:
                 found.setdefault(item.content.input.fingerprint, []).append(item)
         return found
 
+    def read_again(self, folder: Path) -> WorkList:
+        """With one of its cases as its folder is now. Raises SpinalCordSegError."""
+        (now,) = read_work_list(folder).items
+        return WorkList(tuple(replace(now, case=one.case) if one.folder == folder else one for one in self.items))
+
     def previous(self, case: str) -> WorkItem | None:
         """The one before ``case``; None at the beginning."""
         at = self.items.index(self.item(case))

@@ -5,17 +5,28 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
+import slicer.util
 
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, OutputError
 from SpinalCordSegLib.files import from_json, to_json
 from SpinalCordSegLib.review import Review, review_text
 from SpinalCordSegLib.volume import Volume, place_on
-from SpinalCordSegNodes.results import Result, cleaned_mask, montage_of, report_text, result_of
+from SpinalCordSegNodes.results import (
+    Result,
+    cleaned_mask,
+    is_measured,
+    latest_follow_up,
+    live_case,
+    measured_cord,
+    montage_of,
+    report_text,
+    result_of,
+)
 from SpinalCordSegNodes.segmentations import (
     AI_COPY,
     FINGERPRINT,
@@ -25,12 +36,17 @@ from SpinalCordSegNodes.segmentations import (
     cord_segment_id,
     cropped_mask,
     local_mask,
+    mark_corrected,
+    mask_of_segment,
     own_grid,
     read_tag,
+    segment_ids,
+    volume_node_of,
 )
 from SpinalCordSegNodes.volumes import grid_from_text, image_from_voxels, world_transform
 
 if TYPE_CHECKING:
+    from SpinalCordSegLib.case import Case
     from SpinalCordSegLib.metrics import MaskChanges
 
 
@@ -57,7 +73,63 @@ def changes_since_ai(node: Any, segment_id: str, now: CroppedMask) -> tuple[bool
     return mask_sha256(whole) != read_tag(segment, FINGERPRINT), None
 
 
+@dataclass(frozen=True, eq=False)
+class LiveNumbers:
+    """A mask as it is now: measured anew after the last stroke, which takes 30 ms.
+
+    ``stale``: not the mask, or not the image (``is_other_image``), that was measured in full. ``edited``: not the mask
+    that the AI drew. ``changes``: against the AI's own, None where there is none. ``problem``: why it cannot be read.
+    ``case``: with the numbers as they are now, None of what was never measured.
+    """
+
+    mask: CroppedMask | None = None
+    digest: str = ""
+    stale: bool = False
+    is_other_image: bool = False
+    edited: bool = False
+    changes: MaskChanges | None = None
+    problem: str = ""
+    case: Case | None = None
+
+
+def live_numbers(node: Any, segment_id: str, result: Result | None, is_other_image: bool = False) -> LiveNumbers:
+    """Look at a mask. ``is_other_image``: the image is not the one that was measured."""
+    if node is None or not segment_id:
+        return LiveNumbers()
+    try:
+        mask = cropped_mask(node, segment_id)
+    except GeometryError as error:
+        return LiveNumbers(problem=str(error), case=None if result is None else result.case)
+    digest = mask.digest()
+    if result is None:  # what was never measured has no numbers to follow
+        return LiveNumbers(mask, digest)
+    stale, case = is_other_image or not is_measured(result, digest), result.case
+    edited, changes = changes_since_ai(node, segment_id, mask)
+    if edited:
+        mark_corrected(node, segment_id)
+    if stale:
+        from SpinalCordSegLib.morphometry import measure  # scipy: not when the panel opens
+
+        case = live_case(case, measure(measured_cord(case, mask.mask, changes), shape=False))
+    return LiveNumbers(mask, digest, stale, is_other_image, edited, changes, case=case)
+
+
 # Corrections of a segment: a few slices drawn anew, everything else left as it is. The caller saves the undo state.
+
+
+_EDITOR = "SpinalCordSegEditor"
+
+
+def editor_node(scene: Any) -> Any:
+    """The parameters of the Segment Editor in the panel: the Segment Editor module's choices stay as they are."""
+    node = scene.GetSingletonNode(_EDITOR, "vtkMRMLSegmentEditorNode")
+    if node is None:
+        node = slicer.vtkMRMLSegmentEditorNode()
+        node.SetSingletonTag(_EDITOR)
+        node = scene.AddNode(node)
+    # by default painting cuts the painted place out of all other segments of the segmentation
+    node.SetOverwriteMode(node.OverwriteNone)
+    return node
 
 
 _ROOM = 24  # voxels around the cord in which a correction may draw
@@ -147,6 +219,26 @@ def write_review(segmentation: Any, segment_id: str, review: Review) -> None:
     result = result_of(segmentation)
     if result is not None:
         _into_report(result, review)
+
+
+def ai_mask_of(segmentation: Any, segment_id: str) -> Volume | None:
+    """What the AI drew, where this segment began as that and its report names a model; else None."""
+    result, copy = result_of(segmentation), segmentation.GetNodeReference(AI_COPY)
+    if result is None or copy is None or result.case.model is None or segment_id != cord_segment_id(segmentation):
+        return None
+    copy_id = cord_segment_id(copy)
+    return mask_of_segment(copy, copy_id) if copy_id else None
+
+
+def untouched_result(scene: Any, volume_node: Any) -> Any:
+    """The last mask found in an image, where nobody corrected, reviewed, compared or added to it; else None."""
+    masks = [mask for mask in slicer.util.getNodesByClass("vtkMRMLSegmentationNode", scene) if result_of(mask)]
+    last = next((mask for mask in reversed(masks) if volume_node_of(mask) is volume_node), None)
+    if last is None or segment_ids(last) != [segment_id := cord_segment_id(last)]:
+        return None
+    edited, changes = changes_since_ai(last, segment_id, cropped_mask(last, segment_id))
+    is_ours = changes is not None and not edited and read_review(last, segment_id) == Review()
+    return last if is_ours and latest_follow_up(scene, last) is None else None
 
 
 def mask_sha256_of(segmentation: Any, segment_id: str) -> str:

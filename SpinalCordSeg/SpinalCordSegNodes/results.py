@@ -36,7 +36,7 @@ from SpinalCordSegNodes.tables import (
     slice_columns,
     summary_columns,
 )
-from SpinalCordSegNodes.volumes import image_state, place_with, world_transform
+from SpinalCordSegNodes.volumes import image_state, item_of, place_with, world_transform
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.case import Case
@@ -170,6 +170,26 @@ def _bind(scene: Any, result: Result) -> None:
         result.segmentation.SetNodeReferenceID(role, node.GetID() if node is not None else None)
         if node is not None and role in tables:
             place_with(scene, node, result.segmentation)
+    for series in _series(result.chart):
+        place_with(scene, series, result.segmentation)
+
+
+def _series(chart: Any) -> list[Any]:
+    return [] if chart is None else [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
+
+
+def remove_result(scene: Any, segmentation: Any) -> None:
+    """A mask with its AI copy, tables, plot and report, and their folder where nothing else is in it."""
+    hierarchy, result = scene.GetSubjectHierarchyNode(), result_of(segmentation)
+    folder = hierarchy.GetItemParent(item_of(scene, segmentation))
+    roles = [segmentation.GetNthNodeReferenceRole(n) for n in range(segmentation.GetNumberOfNodeReferenceRoles())]
+    owned = [segmentation.GetNodeReference(role) for role in roles if role.startswith(PREFIX) and role != VOLUME]
+    scene.SaveStateForUndo()
+    for node in [*_series(None if result is None else result.chart), *owned, segmentation]:
+        if node is not None:
+            scene.RemoveNode(node)
+    if folder != hierarchy.GetSceneItemID() and not hierarchy.GetNumberOfItemChildren(folder):
+        hierarchy.RemoveItem(folder)
 
 
 def result_of(segmentation: Any) -> Result | None:

@@ -104,7 +104,8 @@ def add_segmentation(
     node.SetNodeReferenceID(AI_COPY, copy.GetID())
     copy.SetNodeReferenceID(_COPY_OF, node.GetID())
     copy.SetAttribute(_COPY_OF, "1")
-    place_with(scene, node, volume_node)
+    place_with(scene, node, volume_node, folder=f"{volume_node.GetName()} spinal cord")
+    place_with(scene, copy, node)
     return node
 
 

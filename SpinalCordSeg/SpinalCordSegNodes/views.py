@@ -317,3 +317,15 @@ def is_placing(node: Any) -> bool:
 def end_placing() -> None:
     interaction = slicer.app.applicationLogic().GetInteractionNode()
     interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+
+
+def disc_arguments(owner: Any) -> list[str]:
+    """The discs that a person marked, and beside them the others that were found and stand as they are; where nobody
+    marked or deleted one none: a run finds them, and a correction takes those of its case."""
+    marked, deleted = marked_discs(owner), deleted_discs(owner)
+    found = found_discs(owner) if marked or deleted else {}
+    if deleted and not (marked or found):
+        return ["--disc="]
+    named = [("--disc", *one) for one in marked.items()]
+    named += [("--found", *one) for one in found.items() if one[0] not in marked]
+    return [f"{name}={DISCS[disc]}=" + ",".join(f"{mm:.3f}" for mm in place) for name, disc, place in named]

@@ -5,6 +5,7 @@ Slicer's arrays are [k, j, i]; a ``Volume`` is [i, j, k]: the transpose is made 
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import vtk
 from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from SpinalCordSegLib.errors import GeometryError, SpinalCordSegError, VoxelError
+from SpinalCordSegLib.errors import GeometryError, OutputError, SpinalCordSegError, VoxelError
 from SpinalCordSegLib.identity import identity_words, patient_words, safe_name
 from SpinalCordSegLib.volume import Volume
 
@@ -173,14 +174,13 @@ def item_of(scene: Any, node: Any) -> int:
     return found if found != _NO_ITEM else hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
 
 
-def place_with(scene: Any, node: Any, volume_node: Any) -> int:
-    """Put ``node`` under the study of ``volume_node``; where there is no study, beside the volume. Returns its item."""
+def place_with(scene: Any, node: Any, owner: Any, folder: str = "") -> None:
+    """Put ``node`` beside ``owner``, in its study or folder; into a new folder there where one is named."""
     hierarchy = scene.GetSubjectHierarchyNode()
-    volume_item = item_of(scene, volume_node)
-    study = hierarchy.GetItemAncestorAtLevel(volume_item, "Study")
-    item = item_of(scene, node)
-    hierarchy.SetItemParent(item, study if study != _NO_ITEM else hierarchy.GetItemParent(volume_item))
-    return item
+    parent = hierarchy.GetItemParent(item_of(scene, owner))
+    if folder:
+        parent = hierarchy.CreateFolderItem(parent, hierarchy.GenerateUniqueItemName(folder))
+    hierarchy.SetItemParent(item_of(scene, node), parent)
 
 
 def _ancestor(scene: Any, node: Any, level: str) -> int:
@@ -273,3 +273,13 @@ def source_files(volume_node: Any) -> tuple[Path, ...]:
         return ()
     files = tuple(Path(database.fileForInstance(uid) or "") for uid in uids)
     return files if all(file.is_file() for file in files) else ()
+
+
+def copy_source_files(files: tuple[Path, ...], folder: Path) -> None:
+    """By numbers: names may be the patient's. Raises OutputError."""
+    try:
+        folder.mkdir()
+        for number, file in enumerate(files):
+            shutil.copyfile(file, folder / f"{number:05d}.dcm")
+    except OSError as error:
+        raise OutputError(f"The DICOM files cannot be copied: {error.strerror}") from error

@@ -2,89 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from SpinalCordSegLib.errors import GeometryError
-from SpinalCordSegNodes.editing import changes_since_ai
-from SpinalCordSegNodes.results import (
-    Result,
-    is_measured,
-    is_measured_on,
-    live_case,
-    measured_cord,
-    result_of,
-    take_own_result,
-)
-from SpinalCordSegNodes.segmentations import (
-    CroppedMask,
-    cropped_mask,
-    known_cord_id,
-    mark_corrected,
-    segment_ids,
-    volume_node_of,
-)
+from SpinalCordSegNodes.editing import LiveNumbers, live_numbers
+from SpinalCordSegNodes.results import Result, is_measured_on, result_of, take_own_result
+from SpinalCordSegNodes.segmentations import known_cord_id, segment_ids, volume_node_of
 from SpinalCordSegNodes.volumes import image_state
 from SpinalCordSegWidgets.section import Choice, single_shot
 
 if TYPE_CHECKING:
-    from SpinalCordSegLib.case import Case
     from SpinalCordSegLib.metrics import MaskChanges
+    from SpinalCordSegWidgets.main_widget import Panel
 
 _SETTLE_MS = 250
-
-
-@dataclass(frozen=True, eq=False)
-class LiveNumbers:
-    """The current mask as it is now: measured anew after the last stroke, which takes 30 ms.
-
-    ``stale``: not the mask, or not the image, that was measured in full; ``why_stale``: where it is the image.
-    ``edited``: not the mask that the AI drew. ``changes``: against the AI's own, None where there is none. ``message``:
-    for the user. ``case``: with the numbers as they are now, None of what was never measured.
-    """
-
-    mask: CroppedMask | None = None
-    digest: str = ""
-    stale: bool = False
-    why_stale: str = ""
-    edited: bool = False
-    changes: MaskChanges | None = None
-    message: str = ""
-    case: Case | None = None
-
-
-def live_numbers(segmentation: Any, segment_id: str, result: Result | None, other_image: bool = False) -> LiveNumbers:
-    """Look at a mask. ``other_image``: the image is not the one that was measured."""
-    if segmentation is None or not segment_id:
-        return LiveNumbers()
-    try:
-        mask = cropped_mask(segmentation, segment_id)
-    except GeometryError as error:
-        return LiveNumbers(message=str(error), case=None if result is None else result.case)
-    digest = mask.digest()
-    if result is None:  # what was never measured has no numbers to follow
-        return LiveNumbers(mask, digest)
-    text = _("The image was changed since the mask was measured on it: look at the mask, and measure it again.")
-    why_stale = text if other_image else ""
-    stale = other_image or not is_measured(result, digest)
-    case = result.case
-    edited, changes = changes_since_ai(segmentation, segment_id, mask)
-    if edited:
-        mark_corrected(segmentation, segment_id)
-    if stale:
-        from SpinalCordSegLib.morphometry import measure  # scipy: not when the panel opens
-
-        case = live_case(case, measure(measured_cord(case, mask.mask, changes), shape=False))
-    up_to_date = _("Volume and areas are up to date; measure again for the full report.")
-    message = why_stale or (up_to_date if stale else "")
-    if edited and changes is not None:
-        message = f"{_change_text(changes)} {message}".strip()
-    return LiveNumbers(mask, digest, stale, why_stale, edited, changes, message, case)
 
 
 def _change_text(changes: MaskChanges) -> str:
@@ -96,24 +30,17 @@ def _change_text(changes: MaskChanges) -> str:
 
 
 class CurrentMask:
-    """What the mask selector and the box of its segments show.
+    """What mask selector and segment box show; the panel hears of another one, and of each look at it."""
 
-    ``other`` is called when another mask or segment was chosen, ``changed`` whenever it is looked at anew.
-    """
-
-    def __init__(
-        self, ui: Any, other: Callable[[], None], changed: Callable[[], None], lost: Callable[[str], None], store: Any
-    ) -> None:
-        """``lost``, ``store``: see Choice."""
-        self._box, self._caption = ui.segmentBox, ui.segmentCaption
-        self._other, self._changed = other, changed
+    def __init__(self, panel: Panel) -> None:
+        self._panel, self._box, self._caption = panel, panel.ui.segmentBox, panel.ui.segmentCaption
         self.live = LiveNumbers()
         self._observed: list[tuple[Any, int]] = []
         self._followed: Any = None
         self._image: tuple[Any, str] = (None, "")  # the image and its state, hashed: it takes a tenth of a second
         self.settle = single_shot(_SETTLE_MS, self.refresh)  # a brush stroke changes the mask many times
-        self.choice = Choice(ui.maskSelector, self._follow, lost, store)
-        self._box.connect("currentIndexChanged(int)", self._on_segment)
+        self.choice = Choice(panel, panel.ui.maskSelector, self._follow)
+        self._box.connect("currentIndexChanged(int)", self._on_other)
 
     @property
     def node(self) -> Any:
@@ -153,7 +80,20 @@ class CurrentMask:
         result = self.result
         other_image = result is not None and not is_measured_on(result, self._state_of_image())
         self.live = live_numbers(*self.which, result, other_image)
-        self._changed()
+        self._panel.changed()
+
+    @property
+    def why_stale(self) -> str:
+        """Why nothing may be decided on it; "" where its image is the one that was measured."""
+        text = _("The image was changed since the mask was measured on it: look at the mask, and measure it again.")
+        return text if self.live.is_other_image else ""
+
+    @property
+    def message(self) -> str:
+        """What a person changed, and whether the numbers follow; "" of the mask that was measured."""
+        live, up_to_date = self.live, _("Volume and areas are up to date; measure again for the full report.")
+        changed = "" if live.changes is None or not live.edited else _change_text(live.changes)
+        return " ".join(filter(None, (live.problem, changed, self.why_stale or (up_to_date if live.stale else ""))))
 
     def close(self) -> None:
         """Stop following nodes."""
@@ -177,11 +117,10 @@ class CurrentMask:
                 events = (vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent)
                 self._observed += [(volume, volume.AddObserver(event, self._on_image)) for event in events]
         self._fill_segments()
-        self._other()
-        self.refresh()
+        self._on_other()
 
-    def _on_segment(self) -> None:
-        self._other()
+    def _on_other(self) -> None:
+        self._panel.on_other_mask()
         self.refresh()
 
     def _on_image(self, _volume: Any, _event: str) -> None:

@@ -4,7 +4,6 @@ was loaded from."""
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +12,9 @@ import qt
 import slicer.util
 from slicer.i18n import tr as _
 
-from SpinalCordSegLib.errors import OutputError
 from SpinalCordSegLib.files import free_path
 from SpinalCordSegNodes.results import write_result_folder
-from SpinalCordSegNodes.volumes import source_files, volume_from_node
+from SpinalCordSegNodes.volumes import copy_source_files, source_files, volume_from_node
 from SpinalCordSegWidgets.jobs import CASE, IMAGE, PROGRAM, Job
 from SpinalCordSegWidgets.section import Section, ask_folder, grey, on_click
 
@@ -117,7 +115,7 @@ class ExportSection(Section):
         def prepare(scratch: Path) -> None:
             self.panel.write_case(scratch)
             if series is None:
-                _copy(files, scratch / _SERIES)
+                copy_source_files(files, scratch / _SERIES)
 
         arguments = ["export", CASE, "--dicom", str(series or _SERIES), "--image", IMAGE, "--output", str(folder)]
         arguments += ["--force"] * bool(there) + [f"--only={kind}" for kind in self.kinds]
@@ -138,16 +136,6 @@ def _missing() -> dict[str, str]:
     from SpinalCordSegLib.dicom_export import dicom_export_available, pdf_export_available
 
     return {"seg": dicom_export_available() or "", "pdf": pdf_export_available() or ""}
-
-
-def _copy(files: tuple[Path, ...], folder: Path) -> None:
-    """By numbers: names may be the patient's. Raises OutputError."""
-    try:
-        folder.mkdir()
-        for number, file in enumerate(files):
-            shutil.copyfile(file, folder / f"{number:05d}.dcm")
-    except OSError as error:
-        raise OutputError(_("The DICOM files cannot be copied: {reason}").format(reason=error.strerror)) from error
 
 
 def report_sentence(case: Case, edited: bool = False) -> str:

@@ -3,32 +3,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import slicer
 from slicer.i18n import tr as _
 
-from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegLib.files import free_path
-from SpinalCordSegNodes.results import (
-    FollowUpTexts,
-    add_follow_up,
-    follow_up_of,
-    is_measured,
-    is_measured_on,
-    latest_follow_up,
-    read_follow_up,
-    result_of,
-    write_result_folder,
-)
-from SpinalCordSegNodes.segmentations import cropped_mask, image_node_of, known_cord_id, volume_node_of
-from SpinalCordSegNodes.views import LinkedViews, Point, marked_discs
-from SpinalCordSegNodes.volumes import image_state, is_other_patient, label_of, study_date, volume_from_node
-from SpinalCordSegWidgets.jobs import PROGRAM, RESULTS, Job, write_images
+from SpinalCordSegNodes.results import FollowUpTexts, add_follow_up, follow_up_of, latest_follow_up, read_follow_up
+from SpinalCordSegNodes.segmentations import volume_node_of
+from SpinalCordSegNodes.views import LinkedViews, marked_discs
+from SpinalCordSegNodes.visits import C2_C3, Visit, disc_of, kept_day
+from SpinalCordSegNodes.volumes import is_other_patient, label_of, study_date
+from SpinalCordSegWidgets.jobs import PROGRAM, RESULTS, Job
 from SpinalCordSegWidgets.section import (
     OTHER_PATIENT,
     Picture,
@@ -45,53 +33,6 @@ from SpinalCordSegWidgets.section import (
 
 if TYPE_CHECKING:
     from SpinalCordSegWidgets.main_widget import Panel
-
-_C2_C3 = 3
-
-
-@dataclass
-class Visit:
-    """A mask of the scene (``segmentation``) or a result folder. ``day``: YYYY-MM-DD, "" while nobody gave it."""
-
-    day: str = ""
-    segmentation: Any = None
-    folder: Path | None = None
-
-    @property
-    def volume(self) -> Any:
-        """The node of its image, or of what stands for it; None where that is not in the scene."""
-        return None if self.segmentation is None else volume_node_of(self.segmentation)
-
-    @property
-    def has_image(self) -> bool:
-        return image_node_of(self.segmentation) is not None
-
-    @property
-    def name(self) -> str:
-        if self.segmentation is not None:
-            return label_of(slicer.mrmlScene, self.volume or self.segmentation)
-        return "" if self.folder is None else self.folder.name
-
-    @property
-    def disc(self) -> str:
-        """The disc C2/C3 where it was marked in the scene, as the command line takes it; else ""."""
-        owner = self.volume or self.segmentation
-        place = None if owner is None else marked_discs(owner).get(_C2_C3)
-        return "" if place is None else ",".join(f"{value:.3f}" for value in place)
-
-    def write(self, folder: Path, number: int) -> None:
-        """A mask of the scene as the result folder visitN, beside its image imageN.nrrd. Raises SpinalCordSegError."""
-        result, segment_id = result_of(self.segmentation), known_cord_id(self.segmentation)
-        if not segment_id:
-            text = _("{name} has several segments: which is the cord? Keep one.")
-            raise ConfigurationError(text.format(name=self.name))
-        digest = cropped_mask(self.segmentation, segment_id).digest()
-        if result is None or not is_measured(result, digest) or not is_measured_on(result, image_state(self.volume)):
-            text = _("{name} was not measured as it is now: choose it in section Segment, and measure it")
-            raise InputFileError(text.format(name=self.name))
-        write_result_folder(result, segment_id, folder / f"visit{number}")
-        if self.has_image:
-            write_images(folder, {f"image{number}.nrrd": volume_from_node(self.volume)})
 
 
 def outcome_rows(content: Mapping[str, Any]) -> tuple[list[tuple[str, ...]], list[str]]:
@@ -176,7 +117,7 @@ class FollowUpSection(Section):
 
     def add_folder(self, folder: Path) -> None:
         """A result folder becomes a visit; its day is the one its report keeps."""
-        self.visits.append(Visit(_kept_day(folder), folder=folder))
+        self.visits.append(Visit(kept_day(folder), folder=folder))
         self.refresh()
 
     def compare(self) -> None:
@@ -306,7 +247,7 @@ class FollowUpSection(Section):
             return _("Both masks need their volume in the scene.")
         if is_other_patient(slicer.mrmlScene, volume_node_of(self.prior), self.current.volume):
             return OTHER_PATIENT
-        without = [mask for mask in (self.current.node, self.prior) if _disc(mask) is None]
+        without = [mask for mask in (self.current.node, self.prior) if disc_of(mask) is None]
         names = ", ".join(label_of(slicer.mrmlScene, volume_node_of(mask)) for mask in without)
         return _("Mark the disc C2/C3 of {names} (Levels and measures).").format(names=names) if without else ""
 
@@ -317,7 +258,7 @@ class FollowUpSection(Section):
         ui.compareButton.checked = self.views.running
         found = _("The disc C2/C3 was found by the program: look whether it is the same in both.")
         both = () if reason else (self.current.volume, volume_node_of(self.prior))
-        show_text(ui.compareHow, found if any(_C2_C3 not in marked_discs(volume) for volume in both) else "")
+        show_text(ui.compareHow, found if any(C2_C3 not in marked_discs(volume) for volume in both) else "")
 
     def _on_row(self) -> None:
         self._show_buttons()
@@ -325,7 +266,7 @@ class FollowUpSection(Section):
 
     def _on_compare(self, wanted: bool) -> None:
         if wanted and not self.why_no_views():
-            here, there = _disc(self.current.node), _disc(self.prior)
+            here, there = disc_of(self.current.node), disc_of(self.prior)
             assert here is not None and there is not None  # see why_no_views
             self._pair = (self.current.node, self.prior)
             visits = [(volume_node_of(mask), mask) for mask in self._pair]
@@ -333,22 +274,3 @@ class FollowUpSection(Section):
         else:
             self.views.end()
         self._show_views()
-
-
-def _disc(segmentation: Any) -> Point | None:
-    """The disc C2/C3 of a visit, as it was marked in the scene, else as its report has it; None where neither does."""
-    marked = marked_discs(volume_node_of(segmentation) or segmentation).get(_C2_C3)
-    result = result_of(segmentation)
-    asked = None if result is None else result.case.levels_asked
-    known = [] if asked is None else [mark.ras_mm for mark in asked.discs if mark.disc == _C2_C3]
-    return marked or next(iter(known), None)
-
-
-def _kept_day(folder: Path) -> str:
-    """The day a report keeps (``segment --keep-date``); "" where it keeps none, or is no report."""
-    try:
-        content = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return ""
-    day = str((content.get("input") or {}).get("acquisition_date") or "")
-    return f"{day[:4]}-{day[4:6]}-{day[6:]}" if len(day) == 8 and day.isdecimal() else day

@@ -16,42 +16,85 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import qt
 import slicer.util
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import OutputError
 from SpinalCordSegWidgets.jobs import PANEL_PROGRAM, Job, JobControl
+from SpinalCordSegWidgets.section import ask_folder
 
 # Replacing one of these breaks Slicer or another extension.
 _KEEP = ("numpy", "scipy", "pydicom", "SimpleITK", "vtk", "Pillow", "requests", "torch")
 
+_RESUME = "SpinalCordSeg/Resume"  # in Slicer's settings
 # of a failed pip; ImportError: what was installed does not start
 INSTALL_ERRORS = (subprocess.CalledProcessError, RuntimeError, OSError, ImportError)
 
 
-def install(requirements: Sequence[str]) -> str:
-    """Install packages after the user agreed; gives a message. Ranges as "rich>=13"."""
-    from packaging.requirements import Requirement
-    from slicer.packaging import pip_ensure  # noqa: TID251  (on a click)
+SIZE = "50 MB"  # of all packages but PyTorch
+
+
+def install(
+    requirements: Sequence[str], *, agreed: bool = False, again: bool = False, wheels: Path | None = None
+) -> str:
+    """Install packages, after the user agreed; gives a message. Ranges as "rich>=13".
+
+    ``again``: although they are there. ``wheels``: from this folder, without the network.
+    """
+    from slicer.packaging import pip_install  # noqa: TID251  (on a click)
 
     names = ", ".join(requirements)
-    question = _("Download and install {names} (about 50 MB)? They find the cord, draw figures, make page and DICOM.")
-    if not slicer.util.confirmOkCancelDisplay(question.format(names=names)):
+    question = _("Download and install {names} (about {size})? They find the cord, draw figures, make page and DICOM.")
+    if not (agreed or wheels or slicer.util.confirmOkCancelDisplay(question.format(names=names, size=SIZE))):
         return _("Nothing was installed.")
+    arguments = [*(["--no-index", "--find-links", str(wheels)] if wheels else []), *requirements]
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder) / "constraints.txt"
         constraints.write_text("\n".join(kept_versions()) + "\n", encoding="utf-8")
         try:
-            pip_ensure(
-                [Requirement(one) for one in requirements],
+            pip_install(
+                arguments,
                 constraints=constraints,
-                prompt_install=False,
+                no_deps_requirements=["--force-reinstall", *arguments] if again else None,  # what they need stays
                 requester="SpinalCordSeg",
             )
         except INSTALL_ERRORS as error:
-            return _("Not installed: {names} ({reason}). See the Python console.").format(names=names, reason=error)
+            text = _("Not installed: {names} ({reason}). Without the internet: Model and device, Packages, a folder.")
+            return text.format(names=names, reason=error)
     importlib.invalidate_caches()
+    if again:
+        offer_restart("SpinalCordSeg")
     return _("Installed: {names}.").format(names=names)
+
+
+def package_actions(parent: Any, act: Callable[..., None]) -> list[tuple[str, Callable[[], Any] | None]]:
+    """Of a menu: each package with its version, and what can be done. ``act``: see ``install``."""
+    everything = tuple(_PACKAGES.values())
+    versions = {name: installed_version(name) for name in (*_PACKAGES, "torch")}
+    return [
+        *((f"{name} {_('not installed') if found is None else found}", None) for name, found in versions.items()),
+        (_("Install again…"), lambda: act(everything, again=True)),
+        (
+            _("Install from a folder of wheels…"),
+            lambda: ask_folder(parent, _("Folder of wheels"), lambda folder: act(everything, wheels=folder)),
+        ),
+    ]
+
+
+def offer_restart(module: str) -> None:
+    """What is loaded stays as it was until Slicer starts again, in ``module`` then."""
+    if slicer.util.confirmYesNoDisplay(_("Slicer must be restarted to use what was installed. Restart it now?")):
+        qt.QSettings().setValue(_RESUME, module)
+        slicer.util.restart()
+
+
+def resume() -> None:
+    """Slicer has started: go to the module that a restart was asked for in."""
+    module = str(qt.QSettings().value(_RESUME) or "")
+    qt.QSettings().remove(_RESUME)
+    if module:
+        slicer.util.selectModule(module)
 
 
 def kept_versions() -> list[str]:
@@ -80,13 +123,18 @@ _PACKAGES = {
 class Dependencies:
     """``message``, ``action``: what is wrong and what repairs it, "" when all is there. ``can_run``: what is missing
     is not needed to find the cord, or to train. ``packages``: what pip is asked for, () for PyTorch. ``replaces``:
-    there is a PyTorch already."""
+    it is there already, and of no use."""
 
     message: str = ""
     action: str = ""
     can_run: bool = True
     packages: tuple[str, ...] = ()
     replaces: bool = False
+
+    @property
+    def can_install(self) -> bool:
+        """Whether the one thing that hinders is that packages are not there."""
+        return not self.can_run and bool(self.packages) and not self.replaces
 
     def show(self, ui: Any) -> None:
         """In the frame at the top of a panel; hidden when all is there."""
@@ -117,7 +165,7 @@ def check_dependencies(
     if reason:
         text = _("ONNX Runtime is installed but does not start ({detail}). Install it again, then restart Slicer.")
         packages = (_PACKAGES["onnxruntime"],)
-        return Dependencies(text.format(detail=reason), _("Repair ONNX Runtime…"), False, packages)
+        return Dependencies(text.format(detail=reason), _("Repair ONNX Runtime…"), False, packages, replaces=True)
     return missing_packages(installed)
 
 

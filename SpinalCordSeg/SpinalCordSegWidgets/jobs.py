@@ -11,7 +11,6 @@ import importlib.util
 import json
 import os
 import platform
-import re
 import shutil
 import signal
 import subprocess  # noqa: TID251  (the panel's own command line)
@@ -30,13 +29,15 @@ from slicer.i18n import tr as _
 import SpinalCordSegLib.worker
 from SpinalCordSegLib.errors import OutputError, SpinalCordSegError
 from SpinalCordSegLib.files import explain
+from SpinalCordSegLib.identity import private_values, without_values
 from SpinalCordSegLib.model.checkpoint import publish_model
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegLib.worker import HEARTBEAT, RERUN_MASK, SCRATCH_VARIABLE, ScratchFolder
+from SpinalCordSegNodes.editing import ai_mask_of
 from SpinalCordSegNodes.results import CaseFolder, read_case_folder, result_of, write_result_folder
-from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment, volume_behind, volume_node_of
-from SpinalCordSegNodes.views import DISCS, deleted_discs, found_discs, marked_discs
+from SpinalCordSegNodes.segmentations import mask_of_segment, volume_behind, volume_node_of
+from SpinalCordSegNodes.views import disc_arguments
 from SpinalCordSegNodes.volumes import case_name_of, volume_from_node
 
 if TYPE_CHECKING:
@@ -50,9 +51,6 @@ _EVENTS, _LOG = "events.jsonl", "log.txt"  # standard output and standard error
 _NO_WINDOW = 0x08000000  # Windows: CREATE_NO_WINDOW
 _STOPPED = 130
 _OUT_OF_MEMORY = (-9, 137)
-_IMAGE_NAME = re.compile(r"[^\s/\\'\"()]+\.(nii|nrrd|nhdr|mha|mhd|hdr|img|dcm|itksnap)(\.gz)?\b", re.IGNORECASE)
-# Options whose values tell a person apart from others: days, ages, codes, typed names, places in a body.
-_PERSONAL = ("--date", "--person", "--age", "--by", "--subject", "--disc", "--found", "--code")
 
 
 def scratch_base() -> Path:
@@ -168,10 +166,6 @@ class Job(Generic[Outcome]):
         return self._arguments[0]
 
     @property
-    def process_id(self) -> int:
-        return int(self._process.pid)
-
-    @property
     def exit_code(self) -> int | None:
         """None while it runs, negative for a signal."""
         code: int | None = self._process.poll()
@@ -260,7 +254,7 @@ class Job(Generic[Outcome]):
 
     def _why(self, code: int | None) -> str:
         if self._messages:
-            return self._without(self._messages[-1], self._folders())
+            return without_values(self._messages[-1], self._folders())
         if code in _OUT_OF_MEMORY:
             return _(
                 "The system ended the run, probably because memory ran out: close other programs (or train with a"
@@ -280,34 +274,11 @@ class Job(Generic[Outcome]):
             *self._messages,
             *log.splitlines()[-_KEPT_LINES:],
         ]
-        text = self._without("\n".join(lines), self._folders() | _private(self._arguments))
-        return _IMAGE_NAME.sub(r"IMAGE.\1", text)
+        return without_values("\n".join(lines), self._folders() | private_values(self._arguments), images=True)
 
     def _folders(self) -> dict[str, str]:
         own = {str(self.folder): "SCRATCH", str(Path.home()): "~"}
         return own | {str(path): "SpinalCordSeg" for path in self._packages}
-
-    @staticmethod
-    def _without(text: str, hidden: Mapping[str, str]) -> str:
-        """``hidden``: what must not be read, and what stands in its place."""
-        for value in sorted(hidden, key=len, reverse=True):  # what lies in a folder before the folder itself
-            text = re.sub(rf"(?<!\w)(?<!--){re.escape(value)}(?!\w)", lambda _: hidden[value], text)  # noqa: B023
-        return text
-
-
-def _private(arguments: Sequence[str]) -> dict[str, str]:
-    """Folders and files by their whole and their last name, and the values of personal options, given as "--x=value" or
-    "--x value"."""
-    found: dict[str, str] = {}
-    for before, argument in zip(["", *arguments], arguments, strict=False):
-        name, _equals, value = argument.partition("=")
-        if before in _PERSONAL:
-            name, value = before, argument
-        if name in _PERSONAL:
-            found |= {value: "VALUE", value.partition("=")[2]: "VALUE"}  # a disc: "C2/C3=1.0,2.0,3.0"
-        elif Path(argument).is_absolute():
-            found |= {argument: "FOLDER", Path(argument).name: "FOLDER"}
-    return {value: text for value, text in found.items() if value}
 
 
 def _environment(packages: Sequence[Path], base: Path) -> dict[str, str]:
@@ -431,7 +402,7 @@ def measure_job(segmentation: Any, segment_id: str, by: str = "") -> Job[CaseFol
     options = [] if image is None else ["--image", IMAGE]
     owner = volume_node_of(segmentation) or segmentation
     options += disc_arguments(owner)
-    ai, result = _ai_mask(segmentation, segment_id), result_of(segmentation)
+    ai, result = ai_mask_of(segmentation, segment_id), result_of(segmentation)
     if ai is None or result is None:
         name = case_name_of(slicer.mrmlScene, owner)
         return Job(PROGRAM, ["measure", _MASK, *_OUTPUT, "--code", name, *options], _read_case, images=images)
@@ -442,27 +413,6 @@ def measure_job(segmentation: Any, segment_id: str, by: str = "") -> Job[CaseFol
         images=images,
         prepare=lambda folder: write_result_folder(result, segment_id, folder / CASE, ai_mask=ai),
     )
-
-
-def disc_arguments(owner: Any) -> list[str]:
-    """The discs that a person marked, and beside them the others that were found and stand as they are; where nobody
-    marked or deleted one none: a run finds them, and a correction takes those of its case."""
-    marked, deleted = marked_discs(owner), deleted_discs(owner)
-    found = found_discs(owner) if marked or deleted else {}
-    if deleted and not (marked or found):
-        return ["--disc="]
-    named = [("--disc", *one) for one in marked.items()]
-    named += [("--found", *one) for one in found.items() if one[0] not in marked]
-    return [f"{name}={DISCS[disc]}=" + ",".join(f"{mm:.3f}" for mm in place) for name, disc, place in named]
-
-
-def _ai_mask(segmentation: Any, segment_id: str) -> Volume | None:
-    """What the AI drew, where this segment began as that and its report names a model; else None."""
-    result, copy = result_of(segmentation), segmentation.GetNodeReference(AI_COPY)
-    if result is None or copy is None or result.case.model is None or segment_id != cord_segment_id(segmentation):
-        return None
-    copy_id = cord_segment_id(copy)
-    return mask_of_segment(copy, copy_id) if copy_id else None
 
 
 def store_job(

@@ -106,7 +106,7 @@ class Panel:
         self._was_running = False
         self._before: Any = None  # the previous image, or the mask without one
         self.control = JobControl(self._on_run_changed)
-        self.current = CurrentMask(ui, self._on_other_mask, self.changed, self.lost, self._store_mask)
+        self.current = CurrentMask(self)
         self.work_list = WorkListBar(self)
         self.segment = SegmentSection(self)
         self.review = ReviewSection(self)
@@ -179,7 +179,7 @@ class Panel:
 
     def why_no_mask(self) -> str:
         """The reason why nothing can be done with a mask but to measure it; "" when there is one and no run goes on."""
-        return self.why_no_measuring() or self.current.live.why_stale
+        return self.why_no_measuring() or self.current.why_stale
 
     def why_no_measuring(self) -> str:
         node, volume = self.current.node, self.current.volume
@@ -273,13 +273,10 @@ class Panel:
             self._was_running = self.control.running
             self.changed()
 
-    def _on_other_mask(self) -> None:
+    def on_other_mask(self) -> None:
         """The current mask or segment is another one: drop what was meant for the previous one."""
         for section in self.sections:
             section.forget()
             if self.current.owner is not self._before:
                 section.forget_person()
         self._before = self.current.owner
-
-    def _store_mask(self, segmentation: Any) -> None:
-        self.logic.getParameterNode().mask = segmentation

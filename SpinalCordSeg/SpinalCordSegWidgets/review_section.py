@@ -20,16 +20,19 @@ from SpinalCordSegLib.review import (
     CORRECTED,
     IN_REVIEW,
     REJECTED,
+    TO_CORRECT,
     Review,
     decided,
     edited,
     opened,
+    with_note,
     with_seen,
 )
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.editing import (
     canonical_range,
     correct_segment,
+    editor_node,
     mask_sha256_of,
     read_review,
     replace_mask,
@@ -61,7 +64,6 @@ if TYPE_CHECKING:
 # Slicer's Segment Editor inside the panel: the numbers follow where the user is looking while painting.
 
 
-_TAG = "SpinalCordSegEditor"
 _UNDO_STEPS = 30
 
 
@@ -81,11 +83,9 @@ class EmbeddedEditor:
         """
         if self._widget is None:
             self._widget = self._make()
-        widget, node = self._widget, _parameter_node()
+        widget, node = self._widget, editor_node(slicer.mrmlScene)
         if widget.mrmlSegmentEditorNode() is not node:
             widget.setMRMLSegmentEditorNode(node)
-        # By default painting cuts the painted place out of all other segments of the segmentation.
-        node.SetOverwriteMode(node.OverwriteNone)
         is_new = not self.is_open or segment_id != self._wanted
         if widget.segmentationNode() is not segmentation:
             widget.setSegmentationNode(segmentation)
@@ -138,17 +138,6 @@ class EmbeddedEditor:
         return widget
 
 
-def _parameter_node() -> Any:
-    """Ours alone: the Segment Editor module's choices stay as they are."""
-    scene = slicer.mrmlScene
-    node = scene.GetSingletonNode(_TAG, "vtkMRMLSegmentEditorNode")
-    if node is None:
-        node = slicer.vtkMRMLSegmentEditorNode()
-        node.SetSingletonTag(_TAG)
-        node = scene.AddNode(node)
-    return node
-
-
 _KEY = "SpinalCordSeg/Reviewer"  # in Slicer's settings on this computer
 _SET_KEY = "SpinalCordSeg/TrainingSet"
 _COLOURS = {ACCEPTED: "#2e6b3e", REJECTED: "#b3261e"}
@@ -170,6 +159,7 @@ class ReviewSection(Section):
         ui.reviewerEdit.connect("editingFinished()", lambda: qt.QSettings().setValue(_KEY, self.reviewer))
         for edit in (ui.reviewerEdit, ui.subjectEdit):
             edit.connect("textChanged(QString)", self.changed)
+        ui.noteEdit.connect("editingFinished()", self._on_note)
         set_up_table(ui.queueTable, [_("Slice"), _("Seen"), _("Why")])
         set_up_table(ui.historyTable, [_("When (UTC)"), _("What"), _("Who")])
         ui.queueTable.connect("cellClicked(int,int)", self._on_row)
@@ -187,9 +177,10 @@ class ReviewSection(Section):
             redoButton=self.editor.redo,
             acceptButton=lambda: self.decide(ACCEPTED),
             rejectButton=lambda: self.decide(REJECTED),
+            toCorrectButton=lambda: self.decide(TO_CORRECT),
             reopenButton=lambda: self.decide(IN_REVIEW),
-            trainingButton=self._on_training,
-            learnButton=self._on_learn,
+            trainingButton=lambda: self._ask_for_set(panel.for_this_mask(self.add_to_training_set)),
+            learnButton=lambda: self._ask_for_set(self.learn),
         )
 
     def enter(self) -> None:
@@ -211,6 +202,7 @@ class ReviewSection(Section):
         super().on_collapsed(collapsed)
 
     def forget(self) -> None:
+        self.ui.noteEdit.modified = False
         self._at = self._kept_accepted = None
         self.choose(0, 0)
 
@@ -226,6 +218,8 @@ class ReviewSection(Section):
         left = review.unseen(queue)
         self._show_editor()
         self.ui.stateLabel.setText(_state_text(review))
+        if not self.ui.noteEdit.modified:  # else somebody is typing
+            self.ui.noteEdit.text = review.note
         self.ui.queueLabel.setText(_queue_text(len(queue), len(left), self.current.result is not None))
         rows = [(str(d.slice), "✓" if d.slice in review.seen else "", d.message) for d in queue]
         show_rows(self.ui.queueTable, rows, flagged=[d.slice not in review.seen for d in queue])
@@ -260,11 +254,16 @@ class ReviewSection(Section):
         grey(ui.nextSliceButton, empty)
         grey(ui.seenButton, empty or ("" if self._at is not None else _("Go to a slice of the list first.")))
         ui.acceptButton.text = self.panel.named(_("Accept {name}"))
+        ui.acceptButton.setShortcut(qt.QKeySequence(_("Ctrl+Return")))  # a new text takes it away
         nameless = measured or ("" if self.reviewer else _("Type the reviewer’s name first."))
         grey(ui.acceptButton, nameless or (_("Accepted already.") if review.state == ACCEPTED else ""))
         if left and ui.acceptButton.enabled:
             ui.acceptButton.toolTip = _("Accept, though not every flagged slice was seen.")
         grey(ui.rejectButton, nameless or (_("Rejected already.") if review.state == REJECTED else ""))
+        grey(
+            ui.toCorrectButton, measured or (_("It is to be corrected already.") if review.state == TO_CORRECT else "")
+        )
+        grey(ui.noteEdit, measured)
         grey(ui.reopenButton, measured or ("" if review.is_finished else _("Nothing was decided yet.")))
         ui.trainingButton.text = self.panel.named(_("Add {name}…"))
         grey(ui.trainingButton, self.why_no_training(review))
@@ -331,8 +330,8 @@ class ReviewSection(Section):
     def decide(self, state: str) -> None:
         """Accept, reject or reopen, with the reviewer's name; a mask that changed is measured in full before."""
         live = self.current.live
-        if live.why_stale:
-            self.panel.show_message(live.why_stale)
+        if self.current.why_stale:
+            self.panel.show_message(self.current.why_stale)
         elif state == ACCEPTED and live.stale:
             meant = self.current.which
             self.panel.measure(then=lambda: self._accept_measured(meant))
@@ -377,10 +376,18 @@ class ReviewSection(Section):
         return False
 
     def _keep(self, review: Review) -> None:
-        which = self.current.which
-        if self.panel.attempt(lambda: write_review(*which, review)):
+        """With the note as it is typed."""
+        which, note = self.current.which, self.ui.noteEdit
+        if self.panel.attempt(
+            lambda: write_review(*which, with_note(review, note.text if note.modified else review.note))
+        ):
+            note.modified = False
             self.panel.work_list.note_review()
         super().changed()
+
+    def _on_note(self) -> None:
+        if self.ui.noteEdit.modified:
+            self._keep(self.review)
 
     def _on_row(self, row: int, _column: int) -> None:
         if 0 <= row < len(self.queue):
@@ -470,7 +477,16 @@ class ReviewSection(Section):
 
     def add_to_training_set(self, folder: Path) -> None:
         """Begin to write the current case into ``folder``; what stands in the way is shown."""
-        arguments = ["training-set", CASE, "--image", IMAGE, "--subject", self._subject, "--output", str(folder)]
+        arguments = [
+            "training-set",
+            CASE,
+            "--image",
+            IMAGE,
+            "--subject",
+            self._subject,
+            "--output",
+            str(folder),
+        ]
         arguments += ["--force"] if self.ui.replaceBox.checked else []
         text = _("The case is in the training set {name}.").format(name=folder.name)
         qt.QSettings().setValue(_SET_KEY, str(folder))
@@ -491,16 +507,13 @@ class ReviewSection(Section):
             return _("Only corrected or accepted masks can be trained on.")
         return "" if _CODE.fullmatch(self._subject) else _("Type a subject code of letters and digits, never a name.")
 
-    def _on_training(self) -> None:
-        ask_folder(self.button, _("Folder of the training set"), self.panel.for_this_mask(self.add_to_training_set))
-
     def why_no_learning(self) -> str:
         if installed_version("torch") is None or not trainer_packages():
             return _("PyTorch is needed: the module Spinal Cord Segmentation Trainer installs it.")
         return self.panel.why_busy() or ("" if self.panel.segment.models.path else self.panel.segment.models.why_none)
 
-    def _on_learn(self) -> None:
-        ask_folder(self.button, _("Folder of the training set"), self.learn, str(qt.QSettings().value(_SET_KEY) or ""))
+    def _ask_for_set(self, then: Callable[[Path], Any]) -> None:
+        ask_folder(self.button, _("Folder of the training set"), then, str(qt.QSettings().value(_SET_KEY) or ""))
 
     def learn(self, folder: Path) -> None:
         """Begin to teach the chosen model the cases of ``folder``; a better one comes into the list."""

@@ -77,17 +77,11 @@ class Choice:
 
     Slicer's selector moves on to another node when its own is removed or a scene is added, and says nothing when it
     changes between two nodes of one name. ``changed`` gets the node (None: none), at another one and at another name of
-    it; ``lost`` the name of one that was removed; ``store`` what is to be kept with the scene.
+    it; the panel is asked to report one that was removed. ``tags``: of the scene's observers, removed by ``end``.
     """
 
-    def __init__(
-        self,
-        selector: Any,
-        changed: Callable[[Any], None],
-        lost: Callable[[str], None],
-        store: Callable[[Any], None],
-    ) -> None:
-        self._selector, self._changed, self._lost, self._store = selector, changed, lost, store
+    def __init__(self, panel: Panel, selector: Any, changed: Callable[[Any], None]) -> None:
+        self._panel, self._selector, self._changed = panel, selector, changed
         self._node: Any = None
         self._name, self._is_held, self.is_lost = "", False, False
         selector.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)  # or a long name widens the panel
@@ -95,7 +89,7 @@ class Choice:
             selector.connect(signal, self._take)
         scene = slicer.mrmlScene
         # before the selector's own observer of removals (priority -10), and after that of imports (0)
-        self._tags = [
+        self.tags = [
             scene.AddObserver(scene.NodeAboutToBeRemovedEvent, self._on_removal),
             scene.AddObserver(scene.StartImportEvent, lambda *_: self._hold()),
             scene.AddObserver(scene.EndImportEvent, lambda *_: self._release(), -10.0),
@@ -108,13 +102,13 @@ class Choice:
 
     def set(self, node: Any) -> None:
         self._selector.setCurrentNode(node)
-        self._store(node)
+        setattr(self._panel.logic.getParameterNode(), self._selector.property("SlicerParameterName"), node)
         self._take(node)
 
     def end(self) -> None:
-        for tag in self._tags:
+        for tag in self.tags:
             slicer.mrmlScene.RemoveObserver(tag)
-        self._tags = []
+        self.tags = []
 
     def _take(self, node: Any) -> None:
         name = "" if node is None else node.GetName()
@@ -130,7 +124,7 @@ class Choice:
             self.set(None)
             if not scene.IsClosing():
                 self.is_lost = True
-                self._lost(name)
+                self._panel.lost(name)
 
     def _hold(self) -> None:
         self._is_held = True
@@ -283,12 +277,14 @@ class Picture(qt.QObject):
         self._label, self._height = label, height
         self._draw: Callable[[int], Any] | None = None
         self._width = 0  # of what is drawn; 0: to be drawn anew
+        self._picked: Callable[[int, int], None] | None = None
         self._soon = single_shot(0, self._paint, label)
         label.installEventFilter(self)
 
-    def show(self, draw: Callable[[int, int], bytes]) -> None:
-        """``draw``: gives a PNG of a width and a height."""
-        self._show(lambda width: _figure(draw, max(200, width), self._height))
+    def show(self, draw: Callable[[int, int], bytes], picked: Callable[[int, int], None] | None = None) -> None:
+        """``draw``: gives a PNG of a width and a height. ``picked``: gets where the user clicks, of which width."""
+        self._picked = picked
+        self._show(lambda width: self._figure(draw, max(200, width)))
 
     def show_file(self, path: Path) -> None:
         pixmap = qt.QPixmap(str(path))
@@ -301,6 +297,8 @@ class Picture(qt.QObject):
     def eventFilter(self, _label: Any, event: Any) -> bool:
         if event.type() in (qt.QEvent.Resize, qt.QEvent.Show):
             self._soon.start()
+        elif event.type() == qt.QEvent.MouseButtonRelease and self._picked is not None and self._width:
+            self._picked(event.pos().x(), self._width)
         return False
 
     def _paint(self) -> None:
@@ -314,16 +312,15 @@ class Picture(qt.QObject):
         else:
             self._label.setPixmap(drawn)
 
-
-def _figure(draw: Callable[[int, int], bytes], width: int, height: int) -> Any:
-    """A pixmap; a sentence where matplotlib, or its font, is missing."""
-    try:
-        png = draw(width, height)
-    except MissingPackageError:
-        return _("The figure needs the package matplotlib: install it at the top of this panel.")
-    pixmap = qt.QPixmap()
-    pixmap.loadFromData(png)
-    return pixmap
+    def _figure(self, draw: Callable[[int, int], bytes], width: int) -> Any:
+        """A pixmap; a sentence where matplotlib, or its font, is missing."""
+        try:
+            png = draw(width, self._height)
+        except MissingPackageError:
+            return _("The figure needs the package matplotlib: install it at the top of this panel.")
+        pixmap = qt.QPixmap()
+        pixmap.loadFromData(png)
+        return pixmap
 
 
 # Dialogs for files: ``then`` gets what was chosen; it is not called when the user cancels.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,21 +15,32 @@ from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import ModelFileError, SpinalCordSegError
 from SpinalCordSegLib.model.checkpoint import Checkpoint, find_models, load_card, publish_model, user_models_folder
-from SpinalCordSegNodes.results import CaseFolder, Result, add_result
+from SpinalCordSegNodes.editing import untouched_result
+from SpinalCordSegNodes.results import CaseFolder, Result, add_result, remove_result
 from SpinalCordSegNodes.volumes import image_state, label_of, volume_from_node
-from SpinalCordSegWidgets.install import Dependencies, DeviceChoice, DeviceProbe, check_dependencies, install
+from SpinalCordSegWidgets.install import (
+    SIZE,
+    Dependencies,
+    DeviceChoice,
+    DeviceProbe,
+    check_dependencies,
+    install,
+    package_actions,
+)
 from SpinalCordSegWidgets.jobs import segment_job
 from SpinalCordSegWidgets.section import (
     Choice,
     Picture,
     Section,
     copy_report,
+    fill_menu,
     grey,
     in_scene,
     on_click,
     short,
     show_run,
     show_text,
+    single_shot,
 )
 
 if TYPE_CHECKING:
@@ -37,7 +48,8 @@ if TYPE_CHECKING:
     from SpinalCordSegWidgets.main_widget import Panel
 
 _MOST_LINES = 40  # of a tooltip
-_PICTURE_HEIGHT = 150
+_PICTURE_HEIGHT, _LETTER_PX = 150, 10.0
+_SETTLE_MS = 100  # a volume that is being loaded has its voxels then
 _log = logging.getLogger(__name__)
 
 
@@ -146,13 +158,17 @@ class SegmentSection(Section):
         self.models = ModelChoice(ui.modelBox, ui.modelButton, ui.modelCard, self._on_model)
         self.devices = DeviceChoice(ui.deviceBox)
         self.probe = DeviceProbe(self._on_probe)
-        self.choice = Choice(ui.volumeSelector, lambda _node: panel.show_message(""), panel.lost, self._store_volume)
+        self.choice = Choice(panel, ui.volumeSelector, lambda _node: panel.show_message(""))
+        self._loaded = single_shot(_SETTLE_MS, lambda: self._choose_only(panel.parameters))
+        scene = slicer.mrmlScene
+        self.choice.tags.append(scene.AddObserver(scene.NodeAddedEvent, lambda *_: self._loaded.start()))
         self._picture = Picture(ui.areaPicture, _PICTURE_HEIGHT)
         ui.deviceBox.connect("currentIndexChanged(int)", self._on_device)
+        fill_menu(ui.packagesButton, lambda: package_actions(ui.packagesButton, self._install))
         on_click(
             ui,
             applyButton=self._on_apply,
-            noticeButton=self._on_repair,
+            noticeButton=lambda: self._install(self.dependencies.packages, again=self.dependencies.replaces),
             copyReportButton=lambda: copy_report(panel.control),
             measureButton=lambda: panel.measure(),
         )
@@ -172,8 +188,12 @@ class SegmentSection(Section):
         """Show what a parameter node says, and choose a volume where it has none yet."""
         self.models.select(parameters.modelPath)
         self.devices.select(parameters.device)
-        # one among several, or beside a case of a work list, may be another person's
-        if parameters.inputVolume is None and not self.panel.work_list.case and not self.choice.is_lost:
+        self._choose_only(parameters)
+
+    def _choose_only(self, parameters: Any) -> None:
+        """One volume among several, or beside a case of a work list, may be another person's."""
+        is_free = parameters is not None and parameters.inputVolume is None and not self.choice.is_lost
+        if is_free and not self.panel.work_list.case:
             parameters.inputVolume = self.panel.logic.onlyVolume()
 
     def enter(self) -> None:
@@ -193,7 +213,7 @@ class SegmentSection(Section):
 
     def why_not(self) -> str:
         """The reason why Apply cannot be pressed; "" when it can."""
-        if not self.dependencies.can_run:
+        if not self.dependencies.can_run and not self.dependencies.can_install:
             return self.dependencies.message
         if self.models.card is None:
             return self.models.why_none
@@ -210,7 +230,7 @@ class SegmentSection(Section):
 
     def refresh(self) -> None:
         ui, live, result = self.ui, self.current.live, self.current.result
-        show_text(ui.editLabel, live.message)
+        show_text(ui.editLabel, self.current.message)
         ui.measureButton.text = self.panel.named(_("Measure the mask of {name}"))
         ui.measureButton.setVisible(self.current.node is not None and (result is None or live.stale))
         grey(ui.measureButton, self.panel.why_no_measuring())
@@ -226,10 +246,15 @@ class SegmentSection(Section):
         running = control.running
         reason = "" if running else self.why_not()
         named = "" if self.volume is None else short(label_of(slicer.mrmlScene, self.volume))
-        apply = _("Apply to {name}").format(name=named) if named else _("Apply")
+        apply, tip = (
+            _("Apply to {name}").format(name=named) if named else _("Apply"),
+            _("Find the cord and measure it."),
+        )
+        if self.dependencies.can_install:
+            apply, tip = _("Install {size} and apply").format(size=SIZE), self.dependencies.message
         ui.applyButton.text = _("Cancel") if running else apply
         ui.applyButton.enabled = not control.cancelling and not reason
-        ui.applyButton.toolTip = reason or (_("End the run.") if running else _("Find the cord and measure it."))
+        ui.applyButton.toolTip = reason or (_("End the run.") if running else tip)
         for widget in (ui.volumeSelector, ui.modelBox, ui.modelButton, ui.deviceBox):
             widget.enabled = not running
         show_run(ui, control, self._status(reason))
@@ -253,9 +278,17 @@ class SegmentSection(Section):
         flagged = {flag.slice for flag in case.flags if flag.slice is not None}
         ui.flagsValue.setText(_("{n} of {all}").format(n=len(flagged), all=case.n_slices))
         show_text(ui.caseFlagLabel, "\n".join(flag.message for flag in case.flags if flag.slice is None))
-        from SpinalCordSegLib.report import area_plot  # scipy: not when the panel opens
+        from SpinalCordSegLib.report import area_plot, slice_at  # scipy: not when the panel opens
 
-        self._picture.show(lambda *pixels: area_plot(case.slices, case.mean_csa_mm2, pixels=pixels, letter=10.0).png())
+        def pick(x: int, width: int) -> None:
+            found = slice_at(case.slices, x, width, _LETTER_PX)
+            if found is not None:
+                self.panel.levels.go_to_slice(found)
+
+        def draw(*pixels: int) -> bytes:
+            return area_plot(case.slices, case.mean_csa_mm2, pixels=pixels, letter=_LETTER_PX).png()
+
+        self._picture.show(draw, pick)
 
     def _on_apply(self) -> None:
         if self.panel.control.running:
@@ -264,6 +297,10 @@ class SegmentSection(Section):
         volume, model, device = self.volume, self.models.path, self.devices.name
         if self.why_not() or model is None:
             return
+        if self.dependencies.can_install:  # the button names what it downloads
+            self._install(self.dependencies.packages, agreed=True)
+            if not self.dependencies.can_run:
+                return
         before, state = self.current.node, image_state(volume)
         self.panel.start(
             lambda: segment_job(volume, model, device),
@@ -280,17 +317,17 @@ class SegmentSection(Section):
             text = _("The image of {name} was changed meanwhile: the result was not kept. Apply again.")
             self.panel.show_message(text.format(name=name))
             return
+        earlier = untouched_result(slicer.mrmlScene, volume) if self.ui.replaceLastBox.checked else None
         made: list[Result] = []
         if not self.panel.attempt(lambda: made.append(add_result(slicer.mrmlScene, found.case, volume, found.page))):
             return
         if self.current.node is before:
             self.current.set(made[0].segmentation)
+        if earlier is not None and earlier is not self.current.node:
+            remove_result(slicer.mrmlScene, earlier)
         device = str(found.case.device).replace("cpu", _("the CPU"))
         text = _("{name}: done in {seconds:.0f} s on {device}.")
         self.panel.show_message(text.format(name=name, seconds=found.case.seconds, device=device))
-
-    def _store_volume(self, volume: Any) -> None:
-        self.panel.logic.getParameterNode().inputVolume = volume
 
     def _on_model(self) -> None:
         if self.panel.parameters is not None:
@@ -307,8 +344,9 @@ class SegmentSection(Section):
             self.devices.select(self.panel.parameters.device)
         self.check_dependencies()
 
-    def _on_repair(self) -> None:
-        message = install(self.dependencies.packages)
+    def _install(self, packages: Sequence[str], **how: Any) -> None:
+        """``how``: see ``install``."""
+        message = install(packages, **how)
         self.probe.forget()
         self.check_dependencies()
         self.panel.show_message(message)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +17,8 @@ from SpinalCordSegNodes.case_data import ImageFolder, OpenCase
 from SpinalCordSegNodes.editing import read_review, write_review
 from SpinalCordSegNodes.results import CaseFolder
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment, volume_node_of
-from SpinalCordSegNodes.views import show_alone
-from SpinalCordSegWidgets.jobs import Job, disc_arguments, store_job
+from SpinalCordSegNodes.views import disc_arguments, show_alone
+from SpinalCordSegWidgets.jobs import Job, store_job
 from SpinalCordSegWidgets.section import (
     STATE_NAMES,
     Section,
@@ -35,15 +34,6 @@ if TYPE_CHECKING:
     from SpinalCordSegLib.case import Case
     from SpinalCordSegLib.work_list import WorkItem, WorkList
     from SpinalCordSegWidgets.main_widget import Panel
-
-
-def _with_item_now(work: WorkList, folder: Path) -> WorkList:
-    """The list with one of its cases as its folder is now. Raises SpinalCordSegError."""
-    from SpinalCordSegLib.work_list import read_work_list
-
-    (now,) = read_work_list(folder).items
-    items = (replace(now, case=item.case) if item.folder == now.folder else item for item in work.items)
-    return replace(work, items=tuple(items))
 
 
 class WorkListBar(Section):
@@ -145,7 +135,7 @@ class WorkListBar(Section):
             state = _("unreadable") if item.problem else STATE_NAMES[item.review.state]
             left = "" if item.problem else _("{left} of {all}").format(left=item.n_unseen, all=item.n_flagged)
             rows.append((item.case, state, left))
-            tips.append(item.problem)
+            tips.append(item.problem or item.review.note)
         show_rows(ui.workTable, rows, flagged=[item.is_open for item in items], tips=tips)
         cases = [item.case for item in items]
         if self.case in cases:
@@ -260,7 +250,7 @@ class WorkListBar(Section):
         if known is not None and known.in_scene and (not known.is_outdated or known.is_in_conflict):
             return
         case = OpenCase.read(slicer.mrmlScene, item, self.folder, self.images)
-        self.work = None if self.work is None else _with_item_now(self.work, item.folder)
+        self.work = None if self.work is None else self.work.read_again(item.folder)
         if known is not None:
             known.set_visible(False)
         self._open[item.folder] = case
@@ -275,7 +265,7 @@ class WorkListBar(Section):
         from SpinalCordSegLib.work_list import REVIEW_TABLE, read_work_list, write_review_table
 
         shown = self.work if case.results == self.folder else None
-        work = _with_item_now(read_work_list(case.results) if shown is None else shown, case.folder)
+        work = (read_work_list(case.results) if shown is None else shown).read_again(case.folder)
         if shown is not None:
             self.work = work
         write_review_table(work, case.results / REVIEW_TABLE)

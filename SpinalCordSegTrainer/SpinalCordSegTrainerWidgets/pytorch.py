@@ -16,6 +16,7 @@ from SpinalCordSegWidgets.install import (
     install,
     installed_version,
     missing_packages,
+    offer_restart,
     why_broken,
 )
 
@@ -51,7 +52,7 @@ def torch_requirement(platform: str = sys.platform) -> str:
 def repair(dependencies: Dependencies) -> str:
     """Do what the message proposes; gives a message."""
     if dependencies.packages:
-        return install(dependencies.packages)
+        return install(dependencies.packages, again=dependencies.replaces)
     try:
         logic = importlib.import_module("PyTorchUtils").PyTorchUtilsLogic()
     except ModuleNotFoundError:
@@ -71,4 +72,6 @@ def repair(dependencies: Dependencies) -> str:
         installed = None
     if installed is None:
         return _("PyTorch was not installed. See the Python console (View menu).")
+    if not absent:
+        offer_restart("SpinalCordSegTrainer")
     return _("PyTorch is installed.") if absent else _("PyTorch is replaced: restart Slicer.")

@@ -6,6 +6,8 @@ import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import translations
+
 from source_tree import Source
 
 _SHOWING = {
@@ -66,9 +68,37 @@ def test_every_text_of_the_panels_is_translated(sources: list[Source]) -> None:
     assert wrong == {}
 
 
-def test_no_text_of_a_ui_file_is_kept_from_translators(checkout: Path, tracked: list[Path]) -> None:
+_NAMES = {"SlicerParameterName", "nodeTypes"}  # of parameters and classes: translated, nothing would find them
+_INTERACTIVE = ("Button", "Box", "Edit", "Selector")
+
+
+def test_names_in_ui_files_are_kept_from_translators_and_nothing_else_is(checkout: Path, tracked: list[Path]) -> None:
     for path in [checkout / path for path in tracked if path.suffix == ".ui"]:
-        assert [s.text for s in ElementTree.parse(path).iter("string") if s.get("notr") == "true"] == []
+        for declared in ElementTree.parse(path).iter("property"):
+            kept = [element.get("notr") == "true" for element in declared if element.tag in ("string", "stringlist")]
+            assert kept in ([], [declared.get("name") in _NAMES]), (path.name, declared.get("name"))
+
+
+def test_what_can_be_pressed_or_filled_says_what_it_does(checkout: Path, sources: list[Source]) -> None:
+    """In the .ui file, or where the code gives a tool tip to it."""
+    code = "".join(ast.unparse(source.tree) for source in _panels(sources))
+    for path in checkout.glob("*/Resources/UI/*.ui"):
+        for widget in ElementTree.parse(path).iter("widget"):
+            name = widget.get("name", "")
+            if name != "noticeButton" and name.endswith(_INTERACTIVE) and widget.get("class") != "ctkCollapsibleButton":
+                has_tip = any(declared.get("name") == "toolTip" for declared in widget.findall("property"))
+                assert has_tip or f"{name}.toolTip" in code or f"'{name}'" in code, f"{path.name}: {name}"
+
+
+def test_translations_keep_what_is_filled_in(checkout: Path) -> None:
+    """Slicer refuses a translation whose {names} differ from the text's."""
+    files = sorted((checkout / "SpinalCordSeg" / "Resources" / "Translations").glob("SpinalCordSeg_*.ts"))
+    assert [path.stem[-2:] for path in files] == ["de", "es"]
+    for path in files:
+        found = translations.translated(path)
+        assert found
+        for (_context, text), translation in found.items():
+            assert sorted(re.findall(r"{[^{}]+}", text)) == sorted(re.findall(r"{[^{}]+}", translation)), text
 
 
 # No .ui file and no code that Qt 5.15, which Slicer's released binaries have, could not load, or Qt 6 not know.

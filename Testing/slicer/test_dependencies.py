@@ -1,9 +1,11 @@
 """What segmenting and training need, absent, old, unfit or broken: each is recognised and repaired, only on a click."""
 
 import hashlib
+import re
 import subprocess
 import sys
 import types
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -98,9 +100,9 @@ def extension(monkeypatch):
 
 
 @pytest.mark.parametrize(("replaces", "calls"), [(False, ["ask and install"]), (True, ["ask", "uninstall", "install"])])
-def test_repair_asks_once_and_goes_through_the_pytorch_extension(pytorch, extension, replaces, calls):
+def test_repair_asks_once_and_goes_through_the_pytorch_extension(pytorch, extension, restarts, replaces, calls):
     assert "PyTorch is" in pytorch.repair(pytorch.Dependencies(replaces=replaces))
-    assert extension.done == calls
+    assert extension.done == calls and restarts.asked == ["restart"] * replaces
 
 
 def test_who_does_not_agree_keeps_the_pytorch_that_is_there(pytorch, extension):
@@ -122,15 +124,15 @@ def packaging(monkeypatch):
     import slicer.util
 
     made = types.ModuleType("slicer.packaging")
-    made.asked, made.error = [], None
+    made.asked, made.first, made.error = [], [], None
 
-    def pip_ensure(requirements, constraints, prompt_install, requester):
-        assert not prompt_install, "the user was asked already, with size and purpose"
-        made.asked.append(([one.name for one in requirements], constraints.read_text(encoding="utf-8"), requester))
+    def pip_install(requirements, constraints, no_deps_requirements, requester):
+        made.asked.append((requirements, constraints.read_text(encoding="utf-8"), requester))
+        made.first.append(no_deps_requirements)
         if made.error is not None:
             raise made.error
 
-    made.pip_ensure = pip_ensure
+    made.pip_install = pip_install
     monkeypatch.setitem(sys.modules, "slicer.packaging", made)
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda question: "50 MB" in question)
     return made
@@ -143,12 +145,48 @@ def lacking(dependencies):
 
 def test_onnx_runtime_comes_through_slicers_installer(dependencies, lacking, packaging):
     assert "Installed" in dependencies.install(lacking.packages)
-    names, constraints, requester = packaging.asked[0]
-    assert (names, requester) == (
-        ["onnxruntime", "safetensors", "matplotlib", "Jinja2", "highdicom"],
-        "SpinalCordSeg",
-    )
+    asked, constraints, requester = packaging.asked[0]
+    names = [re.split("[<>=]", one)[0] for one in asked]
+    assert names == ["onnxruntime", "safetensors", "matplotlib", "Jinja2", "highdicom"] and requester == "SpinalCordSeg"
     assert "numpy==" in constraints and "torch==" in constraints and "+" not in constraints
+    assert packaging.first == [None]
+
+
+def test_what_is_there_but_broken_is_installed_over_itself(dependencies, packaging, restarts):
+    found = dependencies.check_dependencies({"state": "broken", "detail": "x.so"}, (_REST | {"onnxruntime": "1"}).get)
+    assert "Installed" in dependencies.install(found.packages, again=found.replaces)
+    assert packaging.first == [["--force-reinstall", *found.packages]] and restarts.asked == ["restart"]
+
+
+def test_a_hospital_without_internet_installs_from_a_folder_of_wheels(panel, packaging, tmp_path, monkeypatch):
+    monkeypatch.setattr("slicer.util.confirmOkCancelDisplay", None)  # choosing the folder is the answer
+    monkeypatch.setattr("qt.QFileDialog.getExistingDirectory", lambda *_: str(tmp_path))
+    menu = panel.ui.packagesButton.menu()
+    menu.aboutToShow.emit()
+    titles = [action.text for action in menu.actions()]
+    assert titles[0] == f"onnxruntime {version('onnxruntime')}" and titles[-1] == "Install from a folder of wheels…"
+    menu.actions()[-1].trigger()
+    ((asked, _constraints, _requester),) = packaging.asked
+    assert asked[:3] == ["--no-index", "--find-links", str(tmp_path)] and len(asked) == 8
+
+
+@pytest.fixture
+def restarts(monkeypatch):
+    """Stands for Slicer's restart; ``asked``: what happened, in order."""
+    import slicer.util
+
+    made = types.SimpleNamespace(asked=[])
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda _question: True)
+    monkeypatch.setattr(slicer.util, "restart", lambda: made.asked.append("restart"))
+    monkeypatch.setattr(slicer.util, "selectModule", made.asked.append)
+    return made
+
+
+def test_after_a_restart_the_user_is_where_it_was_asked_for(dependencies, restarts):
+    dependencies.offer_restart("SpinalCordSegTrainer")
+    dependencies.resume()
+    dependencies.resume()  # of an ordinary start
+    assert restarts.asked == ["restart", "SpinalCordSegTrainer"]
 
 
 def test_a_package_that_pip_cannot_install(dependencies, lacking, packaging):
@@ -180,13 +218,13 @@ def test_both_are_registered(monkeypatch, panel, sample_data):
         registerCustomSampleDataSource=lambda **source: registered.append(source)
     )
     monkeypatch.setitem(sys.modules, "SampleData", module)
-    SpinalCordSeg.registerSampleData()
+    SpinalCordSeg.onStartupCompleted()
     neck, simulated = registered
     assert neck["uris"].startswith("https://raw.githubusercontent.com/") and neck["uris"].endswith(".nii.gz")
     assert neck["checksums"] == f"SHA256:{sample_data.NECK_SHA256}" and len(sample_data.NECK_SHA256) == 64
     assert neck["category"] == simulated["category"] and "uris" not in simulated
     monkeypatch.setitem(sys.modules, "SampleData", None)
-    SpinalCordSeg.registerSampleData()
+    SpinalCordSeg.onStartupCompleted()
     assert len(registered) == 2
 
 

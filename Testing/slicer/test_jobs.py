@@ -140,7 +140,7 @@ job = jobs.Job("obedient_cli", ["write=input.nrrd", 'say={{"event": "ready"}}', 
                packages={[str(path) for path in _PACKAGES]!r})
 while not job.poll():
     time.sleep(0.01)
-print(json.dumps([job.process_id, str(job.folder)]), flush=True)
+print(json.dumps([job._process.pid, str(job.folder)]), flush=True)
 time.sleep(600)
 """
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import PySide6
 import pytest
 import slicer
-from cord_cases import FLAGGED_SLICE, GAP_SLICE, cord_mask, finished_case, grey_volume
-from PySide6 import QtWidgets
+from cord_cases import FLAGGED_SLICE, GAP_SLICE, cord_mask, erase, finished_case, grey_volume, paint
+from PySide6 import QtCore, QtGui, QtWidgets
 from slicer_standins import scripted
 from slicer_standins.desktop import click, wait_until
 
@@ -60,6 +61,17 @@ def test_a_row_goes_to_its_slice_and_says_why_it_is_flagged(done, scene):
     target = centre_of_slice(cord_mask(), FLAGGED_SLICE)
     assert [view.GetSliceToRAS().GetElement(i, 3) for i in range(3)] == pytest.approx(target, abs=1e-3)
     assert done.ui.flagLabel.text == "area 20 % above its neighbours"
+
+
+def test_a_click_on_the_curve_goes_to_its_slice(done, scene):
+    view, label = scene.AddNewNodeByClass("vtkMRMLSliceNode", "Red"), done.ui.areaPicture
+    wait_until(lambda: not label.pixmap.isNull() and label.pixmap.width() == label.width)
+    z_mm = done.panel.current.live.case.slices.z_mm
+    for number in (2, FLAGGED_SLICE, 10):
+        share = (z_mm[number - 1] - z_mm[0] + 3.3) / (z_mm[-1] - z_mm[0] + 6.6)  # of axes with room for a slice more
+        click(label, (round(50 + (label.width - 61) * share), 60))
+        target = centre_of_slice(cord_mask(), number)
+        assert [view.GetSliceToRAS().GetElement(i, 3) for i in range(3)] == pytest.approx(target, abs=1e-3)
 
 
 def test_export_says_what_came_of_it_and_replaces_nothing(done, tmp_path):
@@ -142,13 +154,15 @@ def test_without_onnx_runtime_the_panel_says_so(panel, scene, monkeypatch):
     monkeypatch.setattr(
         "SpinalCordSegWidgets.segment_section.check_dependencies", lambda probe: check_dependencies(probe, {}.get)
     )
-    monkeypatch.setattr("SpinalCordSegWidgets.segment_section.install", lambda packages: f"asked for {packages[0]}")
+    asked = []
+    monkeypatch.setattr("SpinalCordSegWidgets.segment_section.install", lambda names, **how: asked.append(how) or "no")
     node_from_volume(scene, grey_volume(cord_mask()), "t1")
     scripted.enter(panel)
     assert panel.ui.noticeFrame.isVisible() and "not installed" in panel.ui.noticeLabel.text
-    assert not panel.ui.applyButton.isEnabled() and "not installed" in panel.ui.applyButton.toolTip
     click(panel.ui.noticeButton)
-    assert "asked for onnxruntime" in panel.ui.statusLabel.text
+    assert panel.ui.applyButton.text == "Install 50 MB and apply" and panel.ui.statusLabel.text == "no"
+    click(panel.ui.applyButton)
+    assert asked == [{"again": False}, {"agreed": True}] and not panel.panel.control.running
 
 
 def test_without_pillow_a_sentence_stands_in_place_of_the_curve(done, monkeypatch):
@@ -209,3 +223,70 @@ def test_the_device_of_an_earlier_session_is_chosen_once_it_is_known(panel):
     panel.panel.segment.probe.answer = {"state": "ready", "devices": devices}
     panel.panel.segment._on_probe()
     assert panel.panel.segment.devices.name == "cuda" and panel.logic.getParameterNode().device == "cuda"
+
+
+def test_a_run_has_a_folder_of_its_own_and_may_replace_the_last_one(done, scene):
+    hierarchy, volume = scene.GetSubjectHierarchyNode(), done.panel.current.volume
+    first = done.panel.current.node
+
+    def folder(node) -> int:
+        return hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node))
+
+    def apply() -> None:
+        found, before = CaseFolder(finished_case(cord_mask()), "<html></html>"), done.panel.current.node
+        done.panel.segment._on_segmented(found, volume, image_state(volume), before)
+
+    result = result_of(first)
+    assert hierarchy.GetItemName(folder(first)) == "t1 spinal cord" != folder(volume)
+    assert {folder(node) for node in (result.summary, result.slices, result.chart)} == {folder(first)}
+    done.ui.replaceLastBox.checked = True
+    kinds = sorted(node.GetClassName() for node in slicer.util.getNodesByClass("vtkMRMLNode"))
+    apply()
+    second = done.panel.current.node
+    assert not scene.IsNodePresent(first) and second.GetName() == "t1 spinal cord AI 2"
+    now = sorted(node.GetClassName() for node in slicer.util.getNodesByClass("vtkMRMLNode"))
+    assert [kind for kind in now if "Display" not in kind] == [kind for kind in kinds if "Display" not in kind]
+    done.panel.review.go(FLAGGED_SLICE)  # somebody looks at it
+    apply()
+    assert scene.IsNodePresent(second)
+    paint(done, erase(3))
+    apply()
+    assert len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")) == 2 * 3, "what was edited or reviewed stays"
+
+
+@pytest.fixture
+def language(request, qt_application, tmp_path):
+    """The panel's texts as Slicer's LanguagePacks extension brings them; "en": as they are written."""
+    translator = QtCore.QTranslator()
+    if request.param != "en":
+        source = _CHECKOUT / "SpinalCordSeg" / "Resources" / "Translations" / f"SpinalCordSeg_{request.param}.ts"
+        tool = Path(PySide6.__file__).parent / "lrelease"
+        subprocess.run([tool, source, "-qm", tmp_path / "texts.qm"], check=True, capture_output=True)
+        assert translator.load(str(tmp_path / "texts.qm")) and QtCore.QCoreApplication.installTranslator(translator)
+    yield request.param
+    QtCore.QCoreApplication.removeTranslator(translator)
+
+
+@pytest.fixture
+def large_font(qt_application):
+    """16 px, the largest that Slicer's users have reported."""
+    former, font = qt_application.font(), QtGui.QFont(qt_application.font())
+    font.setPixelSize(16)
+    qt_application.setFont(font)
+    yield
+    qt_application.setFont(former)
+
+
+@pytest.mark.parametrize("language", ["en", "de", "es"], indirect=True)
+def test_no_section_and_no_language_widens_the_panel_beyond_320_px(language, large_font, panel, scene):
+    if language == "de":
+        assert (panel.ui.rejectButton.text, panel.ui.applyButton.toolTip) == ("Verwerfen", "Zuerst ein Volumen wählen.")
+    volume = node_from_volume(scene, grey_volume(cord_mask()), "n" * 61)
+    panel.panel.current.set(add_result(slicer.mrmlScene, finished_case(cord_mask()), volume).segmentation)
+    panel.ui.modelSection.collapsed = panel.ui.trainingSection.collapsed = False
+    for section in panel.panel.sections:
+        section.button.setVisible(True)
+        for other in panel.panel.sections:
+            other.button.collapsed = other is not section
+        QtWidgets.QApplication.processEvents()
+        assert panel.parent.minimumSizeHint().width() <= 320, section.button.name

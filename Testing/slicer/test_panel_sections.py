@@ -18,9 +18,16 @@ from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.results import LEVELS, add_measures, follow_up_of, latest_follow_up
 from SpinalCordSegNodes.segmentations import add_segmentation, cord_segment_id, mask_of_segment
-from SpinalCordSegNodes.views import clear_disc, disc_node, found_discs, found_node, is_placing, marked_discs
+from SpinalCordSegNodes.views import (
+    clear_disc,
+    disc_arguments,
+    disc_node,
+    found_discs,
+    found_node,
+    is_placing,
+    marked_discs,
+)
 from SpinalCordSegNodes.volumes import node_from_volume
-from SpinalCordSegWidgets.jobs import disc_arguments
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -96,6 +96,37 @@ def test_session(real_probe, session, scene, folder):
     assert np.array_equal(read_labels(saved / "mask.nii.gz").ijk != 0, edited)
 
 
+def test_from_a_volume_to_an_exported_case_in_eight_clicks(session, scene, folder, monkeypatch):
+    """Loaded, segmented, one slice corrected, accepted, exported; choosing the folder counts as one."""
+    ui, clicks = session.ui, []
+
+    def press(widget, *position) -> None:
+        clicks.append(widget.objectName)
+        click(widget, *position)
+
+    ui.reviewerEdit.text = "Dr A. Meyer"  # remembered by Slicer's settings
+    write_volume(_image(0), folder / "T1w neck.nii.gz")
+    volume = slicer.util.loadVolume(str(folder / "T1w neck.nii.gz"))
+    wait_until(lambda: ui.volumeSelector.currentNode() is volume)  # the module is open, and it is the only one
+    press(ui.applyButton)
+    finish(session.panel)
+    press(ui.reviewSection, (20, 10))
+    press(ui.nextSliceButton)
+    press(ui.fillButton)
+    wait_until(lambda: not session.panel.current.settle.isActive())
+    press(ui.acceptButton)
+    finish(session.panel)
+    press(ui.exportSection, (20, 10))
+    monkeypatch.setattr(
+        "qt.QFileDialog.getExistingDirectory", lambda *_: clicks.append("folder") or str(folder / "out")
+    )
+    press(ui.exportButton)
+    (report,) = (folder / "out").glob("*/report.json")
+    content = json.loads(report.read_text(encoding="utf-8"))
+    assert content["review"]["state"] == "accepted" and content["mask_state"] == "corrected"
+    assert len(clicks) == 8, clicks
+
+
 @pytest.mark.parametrize("what", ["close the scene", "delete the volume", "quit", "leave the module and cancel"])
 def test_the_world_may_change_while_it_runs(session, scene, folder, what, slicer_application):
     volume = _load(folder)
@@ -129,7 +160,7 @@ def test_the_world_may_change_while_it_runs(session, scene, folder, what, slicer
 def test_a_crash_is_one_message_and_a_report_without_names(session, scene, folder):
     session.ui.volumeSelector.setCurrentNode(_load(folder))
     click(session.ui.applyButton)
-    os.killpg(session.panel.control.job.process_id, signal.SIGKILL)
+    os.killpg(session.panel.control.job._process.pid, signal.SIGKILL)
     wait_until(lambda: not session.panel.control.running, 20)
     assert "memory" in session.ui.statusLabel.text and session.ui.copyReportButton.isVisible()
     click(session.ui.copyReportButton)

@@ -8,6 +8,7 @@ import pytest
 import slicer
 import slicer.util
 from cord_cases import FLAGGED_SLICE, GAP_SLICE, cord_mask, erase, finished_case, grey_volume, paint, read_column
+from PySide6 import QtCore, QtTest
 from slicer_standins import scripted
 from slicer_standins.desktop import click, wait_until
 
@@ -62,6 +63,43 @@ def test_the_queue_leads_through_the_doubtful_slices(done, scene):
     review.go(FLAGGED_SLICE)
     click(ui.seenButton)
     assert review.review.seen == (GAP_SLICE,)
+
+
+def test_flagged_slices_and_the_decision_by_keys(done, scene):
+    ui, review = done.panel.review.ui, done.panel.review
+
+    def press(key, happens) -> None:
+        QtTest.QTest.keyClick(done.parent, key, QtCore.Qt.ControlModifier)
+        wait_until(happens)  # the button stays pressed for a tenth of a second
+
+    done.parent.activateWindow()
+    QtTest.QTest.qWaitForWindowActive(done.parent)
+    press(QtCore.Qt.Key_Down, lambda: review.slices == (GAP_SLICE, GAP_SLICE))
+    press(QtCore.Qt.Key_Down, lambda: review.slices == (FLAGGED_SLICE, FLAGGED_SLICE))
+    assert review.review.seen == (GAP_SLICE,)
+    press(QtCore.Qt.Key_Up, lambda: review.slices == (GAP_SLICE, GAP_SLICE))
+    press(QtCore.Qt.Key_Return, lambda: review.review.state == "accepted")
+    ui.reopenButton.click()
+    done.panel.review.button.collapsed = True
+    QtTest.QTest.keyClick(done.parent, QtCore.Qt.Key_Return, QtCore.Qt.ControlModifier)
+    QtTest.QTest.qWait(300)
+    assert review.review.state == "in review", "nobody sees what would be accepted"
+
+
+def test_a_note_and_to_correct_are_kept_with_the_case(done):
+    ui, node = done.panel.review.ui, _segment(done)[0]
+    QtTest.QTest.keyClicks(ui.noteEdit, "motion at C5")
+    click(ui.toCorrectButton)
+    review = result_of(node).case.review
+    assert (review.state, review.note) == ("to correct", "motion at C5") and not ui.toCorrectButton.isEnabled()
+    QtTest.QTest.keyClicks(ui.noteEdit, ", again")
+    QtTest.QTest.keyClick(ui.noteEdit, QtCore.Qt.Key_Return)
+    assert result_of(node).case.review.note == "motion at C5, again"
+    other = add_result(slicer.mrmlScene, finished_case(cord_mask()), done.panel.current.volume).segmentation
+    done.panel.current.set(other)
+    assert ui.noteEdit.text == ""
+    done.panel.current.set(node)
+    assert ui.noteEdit.text == "motion at C5, again" and "To correct" in ui.stateLabel.text
 
 
 def test_a_decision_needs_a_name_and_lapses_with_an_edit(done, scene, tmp_path, monkeypatch):

@@ -176,7 +176,8 @@ def test_it_lies_under_the_study_of_the_volume(scene, mask, volume_node, provena
     study = hierarchy.CreateStudyItem(hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "sub-01"), "ses-01")
     hierarchy.CreateItem(study, volume_node)
     node = add_segmentation(scene, mask, volume_node, provenance)
-    assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == study
+    folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node))
+    assert hierarchy.GetItemParent(folder) == study and hierarchy.GetItemName(folder).endswith("spinal cord")
 
 
 def test_a_mask_drawn_without_a_source_volume_can_be_read(scene, mask):

@@ -3,6 +3,8 @@
 Each test is one way to mix patients. The selectors behave as in the worst Slicer (see mrml_widgets).
 """
 
+import gc
+import random
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import slicer
 import slicer.util
 from cord_cases import FLAGGED_SLICE, cord_mask, finished_case, grey_volume
+from PySide6 import QtWidgets
 from slicer_standins import scripted
 from slicer_standins.desktop import click, wait_until
 
@@ -17,7 +20,8 @@ from SpinalCordSegNodes.editing import read_review
 from SpinalCordSegNodes.results import CaseFolder, add_follow_up, add_result
 from SpinalCordSegNodes.segmentations import cord_segment_id
 from SpinalCordSegNodes.views import disc_node, marked_discs
-from SpinalCordSegNodes.volumes import image_state, item_of, node_from_volume
+from SpinalCordSegNodes.volumes import image_state, item_of, label_of, node_from_volume
+from SpinalCordSegWidgets.section import short
 
 
 def _measured(panel, name: str) -> SimpleNamespace:
@@ -160,10 +164,7 @@ def test_a_mask_whose_image_was_replaced_is_not_accepted(two):
     wait_until(lambda: not two.sections.review.ui.acceptButton.isEnabled())
     two.sections.review.decide("accepted")
     assert _state(two.anna) == "ai" and "measure it again" in two.panel.ui.statusLabel.text
-    assert (
-        two.sections.why_not_measured() == two.sections.current.live.why_stale
-        and two.panel.ui.measureButton.isVisible()
-    )
+    assert two.sections.why_not_measured() == two.sections.current.why_stale and two.panel.ui.measureButton.isVisible()
 
 
 def test_the_slice_that_was_looked_at_is_not_seen_in_the_next_patient(two):
@@ -277,3 +278,46 @@ def test_slices_that_come_late_leave_the_undo_of_the_mask_in_hand(two, monkeypat
     found = cord_mask().with_ijk(np.zeros_like(cord_mask().ijk))
     two.sections.review._on_found(found, (two.anna.mask, cord_segment_id(two.anna.mask)), (5, 5))
     assert not saved and "anna" in two.panel.ui.statusLabel.text
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_scenes_close_nodes_go_and_modules_are_left_in_any_order(two, seed):
+    """Twenty acts at random, garbage collected after each: current is what the user chose last, or nothing."""
+    chance, sections, chosen = random.Random(seed), two.sections, two.anna.mask
+    patients = [two.anna, two.bert]
+    for section in sections.sections:
+        section.button.collapsed = section is not sections.review
+    acts = ["close", "re-enter", "remove mask", "remove volume", "new patient", "choose", "accept"]
+    for number in range(20):
+        act, one = chance.choice(acts), chance.choice(patients) if patients else None
+        if act == "close":
+            two.scene.Clear(0)
+            patients, chosen = [], None
+        elif act == "re-enter":
+            scripted.leave(two.panel)
+            gc.collect()
+            scripted.enter(two.panel)
+        elif act == "new patient":
+            patients.append(_measured(two.panel, f"patient {number}"))
+        elif one is not None and act == "choose":
+            _take(two.panel, one)
+            chosen = one.mask
+        elif one is not None and act == "remove mask":
+            chosen = None if chosen is one.mask else chosen
+            two.scene.RemoveNode(one.mask)
+            patients.remove(one)
+        elif one is not None and act == "remove volume" and two.scene.IsNodePresent(one.volume):
+            two.scene.RemoveNode(one.volume)
+        elif act == "accept" and sections.review.ui.acceptButton.enabled:
+            before = {id(each): _state(each) for each in patients}
+            sections.review.ui.acceptButton.click()
+            changed = [each for each in patients if _state(each) != before[id(each)]]
+            assert [each.mask for each in changed] == [chosen], "the wrong patient was accepted"
+        gc.collect()
+        QtWidgets.QApplication.processEvents()
+        assert sections.current.node is chosen and two.panel.ui.maskSelector.currentNode() is chosen
+        shown = sections.review.ui.acceptButton.text
+        owner = None if chosen is None else sections.current.owner
+        assert shown == ("Accept …" if owner is None else f"Accept {short(label_of(two.scene, owner))}")
+        volume = sections.segment.volume
+        assert volume is None or two.scene.IsNodePresent(volume)

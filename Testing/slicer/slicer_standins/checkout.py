@@ -4,8 +4,6 @@ Its base classes of scripted modules, parameter node wrapper, translations, pack
 panels; the widgets, which are C++, stay stand-ins.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 import re
