@@ -285,8 +285,8 @@ class SegmentSection(Section):
             if found is not None:
                 self.panel.levels.go_to_slice(found)
 
-        def draw(*pixels: int) -> bytes:
-            return area_plot(case.slices, case.mean_csa_mm2, pixels=pixels, letter=_LETTER_PX).png()
+        def draw(width: int, height: int) -> bytes:
+            return area_plot(case.slices, case.mean_csa_mm2, pixels=(width, height), letter=_LETTER_PX).png()
 
         self._picture.show(draw, pick)
 
