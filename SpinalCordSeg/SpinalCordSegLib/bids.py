@@ -46,7 +46,7 @@ def write_bids(work: WorkList, folder: Path) -> tuple[int, list[str]]:
     with output_errors(folder):
         if folder.exists() and any(folder.iterdir()):
             raise OutputError(f"{folder} is not empty: choose another folder, or move it away")
-    chosen, left_out = dict[str, Case](), list[str]()
+    chosen, left_out, origins = dict[str, Case](), list[str](), dict[str, str]()
     for item in work.items:
         case = item.content
         why = item.problem or ("rejected in review" if item.state == REJECTED else "")
@@ -54,8 +54,11 @@ def write_bids(work: WorkList, folder: Path) -> tuple[int, list[str]]:
             left_out.append(f"{item.case}: {why or 'the mask was changed after it was measured'}")
             continue
         name = _entities(case)
-        if name in chosen:
-            raise ConfigurationError(f"{chosen[name].name} and {item.case} would both be {name}: export them apart")
+        origin = case.input.source.partition("sub-")[0] if _is_bids(case) else case.name
+        of_subject = origins.setdefault(name.partition("_")[0], origin)
+        if name in chosen or of_subject != origin:
+            both = chosen[name].name if name in chosen else f"a case of {of_subject or 'the same folder'}"
+            raise ConfigurationError(f"{both} and {item.case} would both be {name}: export them apart")
         chosen[name] = case
     for name, case in chosen.items():
         _write_case(case, folder, name)
@@ -72,13 +75,20 @@ def write_bids(work: WorkList, folder: Path) -> tuple[int, list[str]]:
     return len(chosen), left_out
 
 
+def _stem(case: Case) -> str:
+    stem = file_stem(Path(PurePosixPath(case.input.source).name))
+    return stem if stem.startswith("sub-") else case.name
+
+
+def _is_bids(case: Case) -> bool:
+    *found, suffix = _stem(case).split("_")
+    return _stem(case).startswith("sub-") and all(map(_ENTITY.fullmatch, found)) and "-" not in suffix
+
+
 def _entities(case: Case) -> str:
     """Of all its files but space and suffix: "sub-01_ses-02_label-SC_desc-T1w"."""
-    stem = file_stem(Path(PurePosixPath(case.input.source).name))
-    if not stem.startswith("sub-"):
-        stem = case.name
-    *found, suffix = stem.split("_")
-    if not stem.startswith("sub-") or not all(map(_ENTITY.fullmatch, found)) or "-" in suffix:
+    *found, suffix = _stem(case).split("_")
+    if not _is_bids(case):
         found, suffix = ["sub-" + re.sub(r"[^A-Za-z0-9]", "", case.name)], ""
     if found[0] == "sub-":
         raise ConfigurationError(f"{case.name} has no letter or digit for a BIDS label: measure it with --code CODE")

@@ -196,8 +196,10 @@ def _scan(item: WorkItem) -> Scan:
     case = item.content
     if case is None:
         return Scan(item.case, item.case, left_out=item.problem)
-    source = case.input.source if case.input.source != "…" else ""
-    found = {name: match[1] for name, one in _BIDS.items() if (match := one.search(f"{source}/{case.name}"))}
+    text = f"{case.input.source if case.input.source != '…' else ''}/{case.name}"
+    found = {name: match[1] for name, one in _BIDS.items() if (match := one.search(text))}
+    if "sub" in found:  # of several data sets, each has its own sub-01
+        found["sub"] = text[: text.index(found["sub"])].lstrip("/") + found["sub"]
     identity = case.input.identity
     hashed = f"patient {identity.patient_id[:8]}" if identity is not None and identity.patient_id else item.case
     left_out = "rejected in review" if case.review.state == REJECTED else ""
@@ -222,9 +224,14 @@ def _with_table(scans: list[Scan], people: Path) -> tuple[list[Scan], list[str]]
             both = " or ".join(scans[n].case for n in of_cases[:2])
             raise ConfigurationError(f"{people.name}, line {line}: {name} may be {both}: write more of the path")
         person = name.casefold().removeprefix("sub-")
-        meant = of_cases or [n for n, scan in enumerate(scans) if scan.person.casefold().removeprefix("sub-") == person]
+        codes = (scan.person.casefold() for scan in scans)
+        meant = of_cases or [
+            n for n, code in enumerate(codes) if person in (code, code.rpartition("/")[2].removeprefix("sub-"))
+        ]
         if not meant:
             unknown.append(name)
+        if len(persons := sorted({scans[n].person for n in meant})) > 1:
+            raise ConfigurationError(f"{people.name}, line {line}: {name} may be {' or '.join(persons)}: write it so")
         for n in meant:
             if n in rows and of_cases:
                 raise ConfigurationError(f"{people.name}, line {line}: {scans[n].case} has a row above")
@@ -511,9 +518,7 @@ def _tables(rows: Sequence[dict[str, Any]]) -> list[Section]:
         sizes = str(row["n_persons"]), str(row["n_cases"])
         repeats.append([name, MEASURES[row["measure"]], _interval(row, "{:.2f}"), *sizes])
     if repeats:
-        note = (
-            "All scans of a person count as repeats: where years or scanners lie between them, their change is in it."
-        )
+        note = "All scans of a person count as repeats: where years, scanners or sequences differ, that is in it."
         found.append(Section("table", "Repeated scans", repeats, note, ("", "", "value (95 %)", "persons", "scans")))
     needed = []
     for row in of("n_per_group"):

@@ -185,3 +185,18 @@ def test_few_cases_and_files_of_somebody_else(cohort, capsys):
     assert main(["cohort", str(results / "a")]) == 2 and "is one case" in capsys.readouterr().err
     (results / "cohort.html").write_text("mine", encoding="utf-8")
     assert main(["cohort", str(results)]) == 2 and "not a page of SpinalCordSeg" in capsys.readouterr().err
+
+
+def test_one_subject_code_of_two_data_sets_is_two_persons(cohort, tmp_path, capsys):
+    sources = {
+        name: {"input": {"source": f"{name[0]}/sub-01/anat/sub-01_{name[1:]}.nii.gz"}} for name in ("aT1w", "bT2w")
+    }
+    results = cohort({name: (70, change) for name, change in sources.items()})
+    assert main(["cohort", str(results)]) == 0
+    assert [row["person"] for row in _rows(results / "cohort_cases.csv")] == ["a/sub-01", "b/sub-01"]
+    table = tmp_path / "participants.tsv"
+    table.write_text("participant_id\tgroup\nsub-01\tx\n", encoding="utf-8")
+    assert main(["cohort", str(results), "--people", str(table)]) == 2
+    assert "a/sub-01 or b/sub-01" in capsys.readouterr().err
+    assert main(["export", str(results), "--bids", "--output", str(tmp_path / "bids")]) == 2
+    assert "export them apart" in capsys.readouterr().err
