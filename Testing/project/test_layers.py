@@ -77,3 +77,15 @@ def test_module_folder_has_its_script_and_no_other(sources: list[Source], module
         if not found.deferred and found.top not in sys.stdlib_module_names | _AT_SLICER_START
     ]
     assert wrong == []
+
+
+def test_no_files_import_each_other_in_a_circle(packaged: list[Source]) -> None:
+    """Not even inside functions."""
+    modules = {source.module for source in packaged}
+    needs = {}
+    for source in packaged:
+        names = {found.name for found in imports_of(source)}
+        needs[source.module] = (names | {name.rpartition(".")[0] for name in names - modules}) & modules
+    while free := {name for name, needed in needs.items() if not needed & needs.keys()}:
+        needs = {name: needed for name, needed in needs.items() if name not in free}
+    assert needs == {}
