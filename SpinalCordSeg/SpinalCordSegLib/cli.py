@@ -221,7 +221,8 @@ def _add_follow_up(commands: Any) -> None:
         " from the disc C2/C3 or after rigid registration of the images. DIR gets follow_up.json, follow_up.csv and"
         " follow_up.html for a person; for a manifest one folder per person and cohort.csv.",
         epilog="MANIFEST: CSV with the columns person, folder and date or day; optional disc (R,A,S in mm), image,"
-        " series, scanner, field_strength, sequence, contrast_agent, distortion_correction, age.",
+        " series, scanner, field_strength, sequence, contrast_agent, distortion_correction; of the person age, group,"
+        " sex, site, for the change per year of a cohort (rates.html).",
     )  # fmt: skip
     add = follow_up.add_argument
     add(

@@ -9,7 +9,14 @@ from scipy import ndimage
 
 from SpinalCordSegLib.longitudinal import pairs
 from SpinalCordSegLib.longitudinal.direct_change import direct_change, likeness
-from SpinalCordSegLib.longitudinal.pairs import GAIN, LOSS, SCATTERED, PairChange, compare_images, direct_rate
+from SpinalCordSegLib.longitudinal.pairs import (
+    GAIN,
+    LOSS,
+    SCATTERED,
+    PairChange,
+    compare_images,
+    direct_rate,
+)
 from SpinalCordSegLib.longitudinal.registration import Registration
 from SpinalCordSegLib.longitudinal.repeatability import Repeatability
 from SpinalCordSegLib.morphometry import centreline, fit_local_lines
@@ -99,15 +106,19 @@ def _neck(first, texture, seed=0):
 
 def test_a_neck_is_like_itself_and_not_like_another_or_its_mirror_image(first):
     one, again, other = _neck(first, 1, 1), _neck(first, 1, 2), _neck(first, 2, 3)
-    alike, mirrored = likeness(one, first.mask, again, first.mask, np.eye(4))
+    alike, mirrored, _ = likeness(one, first.mask, again, first.mask, np.eye(4))
     assert alike > 0.9 and mirrored < 0.7
-    assert max(likeness(one, first.mask, other, first.mask, np.eye(4))) < 0.7
+    assert max(likeness(one, first.mask, other, first.mask, np.eye(4))[:2]) < 0.5
     turned, cord = (volume.with_voxels(volume.voxels[:, :, ::-1].copy()) for volume in (again, first.mask))
     motion = np.eye(4)
     motion[0, 3] = 2 * float((first.image.voxel_to_ras @ [*(np.array(first.image.shape) - 1) / 2, 1])[0])
     motion[0, 3] -= 2 * float(centreline(first.mask).ras_mm[:, 0].mean())
-    alike, mirrored = likeness(one, first.mask, turned, cord, motion)
+    alike, mirrored, _ = likeness(one, first.mask, turned, cord, motion)
     assert mirrored > 0.9 and alike < 0.7
+    wrong = np.eye(4)
+    wrong[:3, 3] = 0.0, 4.0, 15.0
+    alike, _, motion = likeness(one, first.mask, again, first.mask, wrong)
+    assert alike > 0.8 and np.abs(motion[:3, 3]).max() < 1.6, "where registration failed, cord is laid on cord"
 
 
 @pytest.mark.parametrize(
@@ -132,9 +143,9 @@ def test_what_is_not_one_person_at_one_level_is_in_doubt(first, monkeypatch, oth
         )
         for n, (at, more) in enumerate(((20.0, {}), (disc_mm, conditions)))
     ]
-    (pair,) = compare_images(
-        visits, lambda visit: images[visit.source.image], lambda *_: Registration(np.eye(4), 1, False)
-    )
+    monkeypatch.setattr(pairs, "register_rigid", lambda *_: Registration(np.eye(4), 1, False))
+    laid = pairs.lay_images(images[0], first.mask, images[1], first.mask)
+    (pair,) = compare_images(visits, lambda visit: images[visit.source.image], lambda *_: laid)
     assert len(pair.doubts) == (words is not None) and (words or "") in "".join(pair.doubts)
     assert (pair.percent is None) == bool(conditions)
 

@@ -399,7 +399,7 @@ def moved_necks(necks, tmp_path, monkeypatch):
         motion[2, 3] = moving.ijk_to_ras[2, 3] - fixed.ijk_to_ras[2, 3]
         return Registration(motion, 1.0, ambiguous=False)
 
-    monkeypatch.setattr(follow_up_report, "register_rigid", moved)
+    monkeypatch.setattr(follow_up_report, "lay_images", moved)
 
     def run(marked, *more, by_images=True):
         out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
@@ -455,7 +455,7 @@ def test_a_range_from_a_disc_that_nobody_marked_is_refused(moved_necks, monkeypa
     def not_asked(*_):
         raise AssertionError("registration takes long, and this is known before it")
 
-    monkeypatch.setattr(follow_up_report, "register_rigid", not_asked)
+    monkeypatch.setattr(follow_up_report, "lay_images", not_asked)
     code, folder = moved_necks(set(), "--range-mm=-18.5:15.5")
     error = capsys.readouterr().err
     assert code == 2 and "mark it in one visit" in error and error.count("\n") == 1

@@ -15,7 +15,7 @@ from math import isfinite, nan, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import f as fisher
+from scipy.special import fdtri
 
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.longitudinal.pairs import (
@@ -116,7 +116,7 @@ def yearly_rate(years: Sequence[float], areas_mm2: Sequence[float], repeatabilit
         fitted = y.mean() + slope * (t - t.mean())
         squares = 1e4 * float((((y - fitted) / fitted) ** 2).sum())
         scatter = sqrt(squares / freedom)
-        scatters = (scatter / sd) ** 2 > float(fisher.ppf(0.95, freedom, known.freedom))
+        scatters = (scatter / sd) ** 2 > float(fdtri(freedom, known.freedom, 0.95))
         sd = max(scatter, sqrt((known.freedom * sd**2 + squares) / (known.freedom + freedom)))
     limit = reach_95(known.freedom + freedom) * sd / sqrt(spread)
     verdict = SCATTERED if scatters else verdict_of(rate, limit)

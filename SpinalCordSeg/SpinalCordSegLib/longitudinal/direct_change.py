@@ -122,23 +122,30 @@ _AROUND_MM = np.arange(2.0, 32.1)  # vertebrae and muscles, which are a person's
 _COARSE = (0, 4, 3)  # planes, rays, mm: what is smoother than that, every neck has
 ALIKE = 0.6  # two images of one person on one scanner are more alike
 _ALONG_MM = np.arange(-24.0, 25.0, 3.0)
+_MORE_ALIKE, _LEAST_ALIKE = 0.1, 0.4  # by so much, and so alike, where registration failed
 
 
 def likeness(
     first: Volume, first_cord: Volume, second: Volume, second_cord: Volume, first_to_second: Array
-) -> tuple[float, float]:
+) -> tuple[float, float, Array]:
     """How alike the surroundings of two cords are in what is fine, -1..1 (median correlation of planes across the
-    cord); and how alike with left and right exchanged in the second. -1 where less than 15 mm are shared.
+    cord); how alike with left and right exchanged in the second; and the motion. -1 where less than 15 mm are shared.
 
-    Of images of one contrast. Where they are not ALIKE as registration lays them, cord is laid on cord, at any height:
-    registration of two scanners' images may fail. See ``direct_change``, also for the parameters.
+    Of images of one contrast. Where they are not ALIKE as registration lays them, cord is laid on cord at any height,
+    and that motion given if it fits better: registration may fail. See ``direct_change``, also for the parameters.
     """
     scans = _scan(first, first_cord, np.zeros(3)), _scan(second, second_cord, np.zeros(3))
-    best = _alike(scans, first_to_second, _offset_along(scans, first_to_second))
-    if not max(best) > ALIKE:
-        on_cord = np.eye(4)
-        on_cord[:3, 3] = scans[1].line.ras_mm.mean(axis=0) - scans[0].line.ras_mm.mean(axis=0)
-        best = max(best, *(_alike(scans, on_cord, float(along_mm)) for along_mm in _ALONG_MM), key=max)
+    best = *_alike(scans, first_to_second, _offset_along(scans, first_to_second)), first_to_second
+    if max(best[:2]) > ALIKE:
+        return best
+    places = scans[0].line.ras_mm, scans[1].line.ras_mm
+    upwards = (places[1][-1] - places[1][0]) / np.linalg.norm(places[1][-1] - places[1][0])
+    for along_mm in _ALONG_MM:
+        moved = np.eye(4)
+        moved[:3, 3] = places[1].mean(axis=0) - places[0].mean(axis=0) + along_mm * upwards
+        found = *_alike(scans, moved, 0.0), moved
+        if max(found[:2]) > max(max(best[:2]) + (_MORE_ALIKE if best[2] is first_to_second else 0.0), _LEAST_ALIKE):
+            best = found
     return best
 
 

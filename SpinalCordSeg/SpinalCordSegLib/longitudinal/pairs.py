@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from math import isfinite, log1p, pi, sqrt
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from SpinalCordSegLib.disc_finder import find_discs
 from SpinalCordSegLib.errors import GeometryError, MissingPackageError
 from SpinalCordSegLib.longitudinal.direct_change import ALIKE, DirectChange, direct_change, likeness
-from SpinalCordSegLib.longitudinal.registration import Lay, shift_along
+from SpinalCordSegLib.longitudinal.registration import Lay, Registration, register_rigid, shift_along
 from SpinalCordSegLib.longitudinal.repeatability import KNOWN, Repeatability, reach_95
 from SpinalCordSegLib.longitudinal.visits import Visit, differences, same_data
 from SpinalCordSegLib.morphometry import centreline
@@ -52,6 +52,15 @@ class PairChange:
         return area_percent + 100 * _AREA_PER_MM2 * self.blur_mm2 / area_mm2
 
 
+def lay_images(first: Volume, first_cord: Volume, second: Volume, second_cord: Volume) -> Registration:
+    """Registration of two visits, see ``register_rigid``, and how alike they are so; cord on cord where it failed."""
+    found = register_rigid(first, first_cord, second, second_cord)
+    alike, mirrored, motion = likeness(first, first_cord, second, second_cord, found.fixed_to_moving)
+    if motion is found.fixed_to_moving:
+        return replace(found, alike=alike, mirrored=mirrored)
+    return Registration(motion, found.metric, False, alike=alike, mirrored=mirrored)
+
+
 def compare_images(visits: Sequence[Visit], read_volume: Callable[[Visit], Volume], lay: Lay) -> tuple[PairChange, ...]:
     """Every pair of the visits that were given with their images. ``read_volume`` reads one."""
     seen = [(n, visit) for n, visit in enumerate(visits, 1) if visit.source.image is not None]
@@ -81,8 +90,7 @@ def _compared(
     cords = place_on(one.mask, here), place_on(other.mask, there)
     kinds = {change.kind for change in changed} - {"model"}
     if kinds <= ACROSS_SCANNERS:
-        alike = likeness(here, cords[0], there, cords[1], laid.fixed_to_moving)
-        doubts += _of_other_necks(which, *alike, _ALIKE_ACROSS if kinds else ALIKE)
+        doubts += _of_other_necks(which, laid, _ALIKE_ACROSS if kinds else ALIKE)
     if one.disc_mm is not None and other.disc_mm is not None and not doubts:
         off_mm = other.disc_mm - one.disc_mm - shift_along(one, other, laid)[0]
         if abs(off_mm) > _OTHER_LEVEL_MM:
@@ -101,7 +109,8 @@ def _compared(
     return PairChange(n, k, percent, se, blur_mm2, "; ".join(found.refused), found, tuple(doubts))
 
 
-def _of_other_necks(which: str, alike: float, mirrored: float, least: float) -> list[str]:
+def _of_other_necks(which: str, laid: Registration, least: float) -> list[str]:
+    alike, mirrored = laid.alike, laid.mirrored
     if mirrored > alike + _MIRRORED and mirrored > least:
         return [f"{which} look more alike with left and right exchanged in one ({mirrored:.2f}, else {alike:.2f})"]
     if alike < least:
@@ -187,7 +196,7 @@ def direct_rate(
     freedom = len({n for pair in known for n in (pair.first, pair.second)}) - 2
     if freedom > 0:
         seen = float(((logs - slope * apart) ** 2).mean()) * (freedom + 1) / freedom / 2
-        verdict = SCATTERED if seen > variance * float(chi2.ppf(0.95, freedom)) / freedom else ""
+        verdict = SCATTERED if seen > variance * float(chdtri(freedom, 0.05)) / freedom else ""
         variance = max(variance, seen)
     limit = reach * sqrt(variance * float(of_visits @ of_visits))
     return DirectRate(slope, slope - limit, slope + limit, len(known), verdict or verdict_of(slope, limit))

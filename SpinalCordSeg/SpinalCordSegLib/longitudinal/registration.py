@@ -46,13 +46,16 @@ class Registration:
     """``fixed_to_moving``: 4×4, RAS mm. ``metric``: mutual information of the best fit, larger is better.
     ``ambiguous``: a fit more than 8 mm away is nearly as good. ``sharpness``: the share by which the metric falls when
     the fit is moved by 4 mm in the direction in which it falls least; NaN where it was not computed. ``unrelated``: the
-    metric is hardly better than that of noise."""
+    metric is hardly better than that of noise. ``alike``, ``mirrored``: see ``likeness``, -1..1; NaN where it was not
+    computed."""
 
     fixed_to_moving: NDArray[np.float64]
     metric: float
     ambiguous: bool
     unrelated: bool = False
     sharpness: float = nan
+    alike: float = nan
+    mirrored: float = nan
 
     def apply(self, point_ras_mm: NDArray[np.float64]) -> NDArray[np.float64]:
         return (self.fixed_to_moving @ np.append(point_ras_mm, 1.0))[:3]

@@ -14,9 +14,10 @@ from math import sqrt
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from SpinalCordSegLib.case import Case, ModelSummary
+from SpinalCordSegLib.cohort_statistics import within_sd
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.files import from_json, locked, output_errors, parse_json, to_json, user_folder, write_json
 from SpinalCordSegLib.longitudinal.visits import Conditions, differences
@@ -58,7 +59,7 @@ class Repeatability:
 
 def reach_95(freedom: float) -> float:
     """Half-width of a 95 % interval in standard errors that were estimated with these degrees of freedom."""
-    return float(student.ppf(0.975, freedom))
+    return float(stdtrit(freedom, 0.975))
 
 
 # Measured by others with other tools, and labelled so until this software's own is known.
@@ -140,13 +141,11 @@ def measured_repeats(
 ) -> Repeatability:
     """``areas_mm2``: of each person's scans, two or more; ``direct_percent``: changes between two scans of a person as
     their images show them. Pooled within persons. Raises ConfigurationError without a person scanned twice."""
-    logs = [np.log(one) for one in areas_mm2]
-    freedom = sum(len(one) - 1 for one in logs)
-    if freedom < 1:
+    sd_of_logs, freedom = within_sd([np.log(one) for one in areas_mm2])
+    if not freedom:
         raise ConfigurationError("nobody was scanned twice under these conditions: give two scans of a person")
-    cov_percent = 100 * sqrt(sum(float(((one - one.mean()) ** 2).sum()) for one in logs) / freedom)
     sd = float(np.sqrt(np.mean(np.square(direct_percent)))) if len(direct_percent) else 0.0
-    return Repeatability(cov_percent, source, "same scanner", freedom, sd, len(direct_percent) or KNOWN)
+    return Repeatability(100 * sd_of_logs, source, "same scanner", freedom, sd, len(direct_percent) or KNOWN)
 
 
 def _kept_in() -> Path:

@@ -18,7 +18,7 @@ import numpy as np
 
 from SpinalCordSegLib.case import read_backdrop
 from SpinalCordSegLib.correction import check_belongs
-from SpinalCordSegLib.errors import Cancelled, ConfigurationError, OutputError
+from SpinalCordSegLib.errors import Cancelled, ConfigurationError, MissingPackageError, OutputError
 from SpinalCordSegLib.files import (
     inside,
     parse_json,
@@ -43,8 +43,9 @@ from SpinalCordSegLib.longitudinal.change import (
     follow_up,
     healthy_rates,
 )
-from SpinalCordSegLib.longitudinal.pairs import PairChange, compare_images, marks_in_doubt
-from SpinalCordSegLib.longitudinal.registration import MIDDLE, Registration, align, register_rigid
+from SpinalCordSegLib.longitudinal.cohort import PersonRates, write_rates
+from SpinalCordSegLib.longitudinal.pairs import PairChange, compare_images, lay_images, marks_in_doubt
+from SpinalCordSegLib.longitudinal.registration import MIDDLE, Registration, align
 from SpinalCordSegLib.longitudinal.repeatability import SAME_SCANNER, OwnRepeatability, measured_repeats
 from SpinalCordSegLib.longitudinal.visits import (
     CONDITIONS,
@@ -81,7 +82,8 @@ SCHEMA = "SpinalCordSeg follow-up"
 SCHEMA_VERSION = 1
 
 COLUMNS = (
-    "person", "state", "reason", "visit", "case", "date", "day", "years", "mean_csa_mm2", "volume_mm3", "length_mm",
+    "person", "group", "sex", "site", "state", "reason",
+    "visit", "case", "date", "day", "years", "mean_csa_mm2", "volume_mm3", "length_mm",
     "shared_low_mm", "shared_high_mm", "shared_from", "aligned_by",
     "change_percent", "mdc95_percent", "change_verdict", "change_cov_setting", "change_cov_source",
     "no_change", "unlike",
@@ -114,7 +116,7 @@ def compared(person: PersonSource, options: FollowUpOptions, reporter: Reporter)
     @cache
     def lay(one: Visit, other: Visit) -> Registration:
         first, second = image_of(one), image_of(other)
-        return register_rigid(first, place_on(one.mask, first), second, place_on(other.mask, second))
+        return lay_images(first, place_on(one.mask, first), second, place_on(other.mask, second))
 
     check_code(person.person)
     if person.age_years is not None:
@@ -169,6 +171,7 @@ def write_cohort(persons: Sequence[PersonSource], options: FollowUpOptions, outp
     Raises Cancelled, and OutputError where cohort.csv itself cannot be written.
     """
     rows: list[dict[str, Any]] = []
+    rates: list[PersonRates] = []
     failed = 0
     reporter.event("start", inputs=len(persons))
     twice = one_patient_twice(persons)
@@ -179,7 +182,10 @@ def write_cohort(persons: Sequence[PersonSource], options: FollowUpOptions, outp
                     f"{person.person} and {other} have the same patient ID or the same data: give all visits of a"
                     " person one code"
                 )
-            rows += write_follow_up(compared(person, options, reporter), inside(output, person.person), reporter)
+            found = compared(person, options, reporter)
+            own = write_follow_up(found, inside(output, person.person), reporter)
+            rows += [row | {name: getattr(person, name) for name in ("group", "sex", "site")} for row in own]
+            rates.append(PersonRates.of(person, found))
         except (Cancelled, BrokenPipeError):
             raise
         except Exception as error:  # noqa: BLE001
@@ -196,6 +202,11 @@ def write_cohort(persons: Sequence[PersonSource], options: FollowUpOptions, outp
             rows.append(row)
     write_text(output / "cohort.csv", csv_text(COLUMNS, rows))
     reporter.text(f"{len(persons) - failed} of {len(persons)} persons done → {output / 'cohort.csv'}")
+    if any(person.group for person in persons) or len(rates) > 2:
+        try:
+            reporter.text(f"change per year of the cohort → {write_rates(rates, output)}")
+        except (ConfigurationError, MissingPackageError) as error:
+            reporter.attention(f"no page of the cohort's change per year: {error}")
     return failed
 
 

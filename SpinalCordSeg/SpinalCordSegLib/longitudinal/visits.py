@@ -416,11 +416,18 @@ def one_patient_twice(persons: Sequence[PersonSource]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class PersonSource:
-    """One person of a manifest, visits in the manifest's order. ``age_years``: at the first visit."""
+    """One person of a manifest, visits in the manifest's order. ``age_years``: at the first visit; ``group``, ``sex``,
+    ``site``: as the manifest spells them, "" where it does not."""
 
     person: str
     visits: tuple[VisitSource, ...]
     age_years: float | None = None
+    group: str = ""
+    sex: str = ""
+    site: str = ""
+
+
+_OF_PERSON = ("group", "sex", "site")
 
 
 def read_manifest(path: Path) -> list[PersonSource]:
@@ -432,6 +439,7 @@ def read_manifest(path: Path) -> list[PersonSource]:
     whose: dict[Path, str] = {}
     spelt: dict[str, str] = {}
     ages: dict[str, float] = {}
+    of_persons: dict[str, dict[str, str]] = {}
     for number, row in read_table(path):
         if missing := [name for name in ("person", "folder") if not row.get(name)]:
             raise ConfigurationError(f"{path.name}, line {number}: {' and '.join(missing)} missing")
@@ -454,6 +462,9 @@ def read_manifest(path: Path) -> list[PersonSource]:
                 " two persons codes that differ in more than capitals and zeros"
             )
         visits.setdefault(row["person"], []).append(source)
+        for name in _OF_PERSON:
+            if of_persons.setdefault(row["person"], {}).setdefault(name, row.get(name, "")) != row.get(name, ""):
+                raise ConfigurationError(f"{path.name}, line {number}: another {name} than in this person's first line")
         if row.get("age"):
             try:
                 ages.setdefault(row["person"], float(row["age"]))
@@ -463,4 +474,4 @@ def read_manifest(path: Path) -> list[PersonSource]:
                 ) from error
     if not visits:
         raise ConfigurationError(f"{path.name} lists no visit: columns person, folder and date or day are expected")
-    return [PersonSource(name, tuple(own), ages.get(name)) for name, own in visits.items()]
+    return [PersonSource(name, tuple(own), ages.get(name), **of_persons[name]) for name, own in visits.items()]
