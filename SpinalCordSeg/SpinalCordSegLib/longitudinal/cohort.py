@@ -91,7 +91,7 @@ def mixed_model(persons: Sequence[PersonRates]) -> Mixed:
         from statsmodels.regression.mixed_linear_model import MixedLM
         from statsmodels.tools.sm_exceptions import ConvergenceWarning
     except ImportError as error:
-        text = "rates of a cohort need the package statsmodels: pip install 'spinalcordseg[cohort]'"
+        text = "rates of a cohort need the package statsmodels: pip install statsmodels"
         raise MissingPackageError(text) from error
     rows = [
         (n, year, area) for n, one in enumerate(persons) for year, area in zip(one.years, one.areas_mm2, strict=True)
