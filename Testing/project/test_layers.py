@@ -10,7 +10,7 @@ from source_tree import Source, imports_of
 # What 3D Slicer ships, plus torch. Anything else must stay out: inside Slicer it is not there.
 _IN_SLICER = {"numpy", "scipy", "SimpleITK", "pydicom", "PIL", "torch"}
 # Optional packages of the library; ruff sees that they are imported in functions only.
-_ON_DEMAND = {"highdicom", "matplotlib", "jinja2", "distributed", "onnxruntime"}
+_ON_DEMAND = {"highdicom", "matplotlib", "jinja2", "distributed", "onnxruntime", "statsmodels"}
 _PICTURES = {"matplotlib"}
 
 # package → what it may import beside the standard library and itself

@@ -89,7 +89,6 @@ def mixed_model(persons: Sequence[PersonRates]) -> Mixed:
         raise ConfigurationError(f"a model needs three persons with a yearly rate, found {len(persons)}")
     try:
         from statsmodels.regression.mixed_linear_model import MixedLM
-        from statsmodels.tools.sm_exceptions import ConvergenceWarning
     except ImportError as error:
         text = "rates of a cohort need the package statsmodels: pip install statsmodels"
         raise MissingPackageError(text) from error
@@ -98,6 +97,7 @@ def mixed_model(persons: Sequence[PersonRates]) -> Mixed:
     ]
     who = np.array([n for n, _, _ in rows])
     years, logs = (np.array([row[at] for row in rows], dtype=np.float64) for at in (1, 2))
+    years = years - years.mean()
     logs, columns, notes = 100 * np.log(logs), {"": np.ones(len(rows))}, []
     groups = sorted({one.source.group for one in persons})
     for n, group in enumerate(groups):
@@ -121,16 +121,15 @@ def mixed_model(persons: Sequence[PersonRates]) -> Mixed:
         raise ConfigurationError("groups, sex and sites cannot be told apart: leave one of these columns out")
     of_persons = np.stack([np.ones(len(rows)), years], axis=1)
     for random, shared in ((of_persons, ""), (of_persons[:, :1], "every person of a group has one slope")):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with warnings.catch_warnings():  # of an optimiser that fails: the next one follows
+            warnings.simplefilter("ignore")
             try:
-                found = MixedLM(logs, design, groups=who, exog_re=random).fit(reml=True, method=["lbfgs", "powell"])
+                found = MixedLM(logs, design, groups=who, exog_re=random).fit(
+                    reml=True, method=["lbfgs", "bfgs", "powell"]
+                )
             except np.linalg.LinAlgError:
                 continue
-        failed = any(
-            issubclass(one.category, ConvergenceWarning) and "boundary" not in str(one.message) for one in caught
-        )
-        if found.converged and not failed and np.isfinite(found.bse_fe).all():
+        if found.converged and np.isfinite(found.bse_fe).all():
             notes += [shared] if shared else []
             break
     else:
@@ -202,7 +201,7 @@ def _sections(
         (name, _text(one.value), f"{_text(one.low)} to {_text(one.high)}") for name, one in model.covariates.items()
     ]
     if others:
-        found.append(Section("table", "Area at the first visit, %", others, columns=("of", "difference", "95 % CI")))
+        found.append(Section("table", "Area, %", others, columns=("of", "difference", "95 % CI")))
     both = np.array([(one.area, one.direct) for one in used if np.isfinite(one.area) and np.isfinite(one.direct)])
     if len(both) > 2:
         off = both[:, 1] - both[:, 0]
