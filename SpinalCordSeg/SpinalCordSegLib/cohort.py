@@ -70,7 +70,7 @@ STATISTIC_COLUMNS = {
     "measure": "column of summary.csv",
     "statistic": "mean, sd (between persons), median, robust_sd (1.4826·MAD), minimum, maximum, difference,"
     " difference_percent, cov_percent (within persons), icc_1_1, icc_2_1, icc_3_1, n_per_group (persons)",
-    "group": "that it is of, “A − B” for a difference; empty for all",
+    "group": "that it is of, “A - B” for a difference; empty for all",
     "site": "likewise; of an ICC, what its occasions are: session, site or, empty, in no order",
     "effect_percent": "difference of the group means, in % of the mean, that n_per_group detects",
     "power": "of that test, two-sided, alpha 0.05",
@@ -309,7 +309,7 @@ def statistics(scans: Sequence[Scan], effects_percent: Sequence[float] = EFFECTS
                 add(name, Estimate(value), part.values(), **about)
         for one, other in combinations([name for name in groups if name], 2):
             pair = [[float(np.mean(v)) for v in groups[name].values()] for name in (one, other)]
-            both, about = [*groups[one].values(), *groups[other].values()], {"group": f"{one} − {other}"}
+            both, about = [*groups[one].values(), *groups[other].values()], {"group": f"{one} - {other}"}
             found = difference_of_means(*pair)
             add("difference", found, both, **about)
             add("difference_percent", found.times(100 / float(np.mean(pair[1]))), both, **about)
@@ -409,7 +409,7 @@ def _remarks(scans: Sequence[Scan]) -> list[str]:
         if alike:
             found.append(f"{', '.join(alike)} count as different {field}s, and differ only in capitals or zeros")
     sites = {group: {scan.site for scan in used if scan.group == group} for group in {scan.group for scan in used}}
-    for one, other in combinations(sorted(sites), 2):
+    for one, other in combinations(sorted(filter(None, sites)), 2):
         if not sites[one] & sites[other]:
             found.append(f"{one} and {other} have no scanner in common: their difference may be the scanners'")
     if any(not scan.site for scan in used):

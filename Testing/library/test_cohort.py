@@ -130,7 +130,7 @@ def test_groups_sites_and_repeats_of_a_table(cohort, tmp_path):
     for group, own in (("a", persons[:3]), ("b", persons[3:])):
         row = _value(results, "mean", group=group)
         assert (row["n_persons"], row["n_cases"]) == ("3", "6") and float(row["value"]) == pytest.approx(own.mean())
-    assert float(_value(results, "difference", group="a − b")["value"]) == pytest.approx(
+    assert float(_value(results, "difference", group="a - b")["value"]) == pytest.approx(
         persons[:3].mean() - persons[3:].mean(), abs=1e-3
     )
     scans = np.array([[60 + 2 * p, 60 + 2 * p + 1 + p % 2] for p in range(1, 7)], float)
