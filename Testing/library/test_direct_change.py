@@ -110,6 +110,8 @@ def test_a_neck_is_like_itself_and_not_like_another_or_its_mirror_image(first):
     assert alike > 0.9 and mirrored < 0.7
     assert max(likeness(one, first.mask, other, first.mask, np.eye(4))[:2]) < 0.5
     turned, cord = (volume.with_voxels(volume.voxels[:, :, ::-1].copy()) for volume in (again, first.mask))
+    few = first.mask.with_voxels(first.mask.voxels & (np.arange(14) < 2)[:, None, None])
+    assert np.isnan(likeness(one, few, again, few, np.eye(4))[0])
     motion = np.eye(4)
     motion[0, 3] = 2 * float((first.image.voxel_to_ras @ [*(np.array(first.image.shape) - 1) / 2, 1])[0])
     motion[0, 3] -= 2 * float(centreline(first.mask).ras_mm[:, 0].mean())

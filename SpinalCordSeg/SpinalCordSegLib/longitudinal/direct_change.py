@@ -38,7 +38,7 @@ _MATCHINGS, _MATCHED_MM2 = 5, 0.03  # of the sharpness: attempts, and what may b
 _KNOWN_SHIFT, _STILL_MM = 0.015, 2.0  # for the self-calibration: of the radius; between the edge and the canal's wall
 _LEAST_MM, _LEAST_SLICES = 15.0, 5
 _LEAST_CORRELATION = 0.8
-_LEAST_SLOPE = 0.75
+_LEAST_SLOPE, _MOST_SLOPE = 0.75, 1.3
 _MOST_SE = 1.5
 
 _ANGLE = np.arange(_RAYS) * 2 * pi / _RAYS
@@ -77,8 +77,7 @@ def direct_change(
     """
     none, why = np.zeros(0), f"the two cords share less than {_LEAST_MM:g} mm"
     nothing = DirectChange(nan, nan, none, none, none, nan, nan, nan, (why,))
-    filled = [np.count_nonzero((cord.voxels >= 0.5).any(axis=(1, 2))) for cord in (first_cord, second_cord)]
-    if min(filled) < _LEAST_SLICES:
+    if _is_short(first_cord) or _is_short(second_cord):
         return nothing
     squares = np.square(first.spacing_mm) - np.square(second.spacing_mm)
     blur_mm2 = np.array([1 / 12, 1 / 4, 1 / 4]) * squares  # by how much the first image is the blurrier one, at first
@@ -105,8 +104,8 @@ def direct_change(
     refused = []
     if found.correlation < _LEAST_CORRELATION:
         refused.append(f"about the cord the images are too different (correlation {found.correlation:.2f})")
-    elif slope < _LEAST_SLOPE:
-        refused.append(f"the images do not show the edge: only {100 * slope:.0f} % of a known change are seen")
+    elif not _LEAST_SLOPE <= slope <= _MOST_SLOPE:
+        refused.append(f"the images do not show the edge: {100 * slope:.0f} % of a known change are seen")
     elif se / slope > _MOST_SE:
         refused.append(f"the change differs too much along the cord: standard error {se / slope:.1f} %")
     if refused:
@@ -129,11 +128,14 @@ def likeness(
     first: Volume, first_cord: Volume, second: Volume, second_cord: Volume, first_to_second: Array
 ) -> tuple[float, float, Array]:
     """How alike the surroundings of two cords are in what is fine, -1..1 (median correlation of planes across the
-    cord); how alike with left and right exchanged in the second; and the motion. -1 where less than 15 mm are shared.
+    cord); how alike with left and right exchanged in the second; and the motion. -1 where less than 15 mm are shared,
+    NaN for cords of fewer than 5 slices.
 
     Of images of one contrast. Where they are not ALIKE as registration lays them, cord is laid on cord at any height,
     and that motion given if it fits better: registration may fail. See ``direct_change``, also for the parameters.
     """
+    if _is_short(first_cord) or _is_short(second_cord):
+        return nan, nan, first_to_second
     scans = _scan(first, first_cord, np.zeros(3)), _scan(second, second_cord, np.zeros(3))
     best = *_alike(scans, first_to_second, _offset_along(scans, first_to_second)), first_to_second
     if max(best[:2]) > ALIKE:
@@ -147,6 +149,10 @@ def likeness(
         if max(found[:2]) > max(max(best[:2]) + (_MORE_ALIKE if best[2] is first_to_second else 0.0), _LEAST_ALIKE):
             best = found
     return best
+
+
+def _is_short(cord: Volume) -> bool:
+    return int(np.count_nonzero((cord.voxels >= 0.5).any(axis=(1, 2)))) < _LEAST_SLICES
 
 
 def _alike(scans: tuple[_Scan, _Scan], first_to_second: Array, along_mm: float) -> tuple[float, float]:

@@ -17,10 +17,11 @@ from scipy import ndimage
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, VoxelError
 from SpinalCordSegLib.files import to_json
 from SpinalCordSegLib.image_io import to_itk
+from SpinalCordSegLib.longitudinal.direct_change import ALIKE, likeness
 from SpinalCordSegLib.longitudinal.visits import Visit
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.postprocessing import bounding_box
-from SpinalCordSegLib.quality_control import check_image_of
+from SpinalCordSegLib.quality_control import check_image_of, contrast_of
 from SpinalCordSegLib.report import FLAG, INK, ON_IMAGE, Canvas, CordScene, chosen_slices
 from SpinalCordSegLib.volume import Volume, lps_to_ras, place_on
 
@@ -387,6 +388,10 @@ def propagate_mask(image: Volume, mask: Volume, target: Volume) -> PropagatedMas
         warnings.append(_AMBIGUOUS)
     if found.unrelated:
         warnings.append(f"the images have little in common (mutual information {found.metric:.3f})")
+    if contrast_of(image, mask) == contrast_of(target, propagated) != "":
+        alike, *_ = likeness(image, mask, target, propagated, found.fixed_to_moving)
+        if alike < ALIKE:
+            warnings.append(f"two images of one contrast that show other necks (alike by {alike:.2f}): of one person?")
     if found.sharpness < _LEAST_SHARP:
         share = 100 * max(found.sharpness, 0)
         warnings.append(f"the position is uncertain: moved by 4 mm the images fit only {share:.1f} % worse")
