@@ -104,7 +104,8 @@ def _widths() -> str:
         for other in widget.panel.sections:
             other.button.collapsed = other is not section
         slicer.app.processEvents()
-        found.append(f"{section.button.name} {widget.parent.minimumSizeHint.width()} px")
+        hint = widget.parent.minimumSizeHint  # a property in Slicer, a method in what stands for it
+        found.append(f"{section.button.name} {(hint() if callable(hint) else hint).width()} px")
         widget.parent.grab().save(str(FOLDER / f"{section.button.name}.png"))
     widget.panel.review.button.collapsed = False
     return ", ".join(found)

@@ -20,6 +20,7 @@ from SpinalCordSegLib.image_io import read_labels, write_volume
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment
+from SpinalCordSegNodes.views import centre_of_slice, disc_node
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -178,11 +179,12 @@ def test_the_modules_own_test_runs_here_as_in_slicer(panel, folder):
     assert outcome.skipped == []
 
 
-# A full day: two cases in, a flagged slice corrected in each, accepted, exported, one of them sent to training.
+# A full day: three cases in, a flagged slice corrected in each, accepted; one measured by levels, exported, sent
+# to training.
 
 
 HOLE = 11  # in this slice of every image the cord cannot be seen: the network misses it
-CASES = ("sub-01", "sub-02")
+CASES = ("sub-01", "sub-02", "sub-03")
 
 
 def _image(number: int) -> Volume:
@@ -278,6 +280,17 @@ def _check_folders(results: Path, drawn: dict[str, str]) -> None:
         assert mask_sha256(read_labels(next((results / name).glob("mask_ai.*")))) == drawn[name]
 
 
+def _levels(panel) -> None:
+    """The disc C2/C3 of the first case is marked, and its levels are there."""
+    section, current = panel.panel.levels, panel.panel.current
+    _only(panel, section)
+    click(section.ui.markUpperButton)
+    place = centre_of_slice(mask_of_segment(*current.which), 18)
+    disc_node(current.owner, 3).AddControlPointWorld(*place)  # what a click in a view does
+    wait_until(lambda: section.ui.levelTable.isVisible())
+    assert section.ui.levelTable.item(0, 0).text() in ("C2", "C3")
+
+
 def _export(panel, folder: Path) -> None:
     """The first case as a folder of its own."""
     _only(panel, panel.panel.export)
@@ -311,6 +324,7 @@ def test_full_day(morning, panel):
     _check_folders(results, drawn)
 
     panel.panel.current.set(work._open[results / CASES[0]].segmentation)
+    _levels(panel)
     _export(panel, morning / "exported")
     for name in CASES:
         copy = work._open[results / name].segmentation.GetNodeReference(AI_COPY)
