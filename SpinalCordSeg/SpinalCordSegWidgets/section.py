@@ -297,8 +297,8 @@ class Picture(qt.QObject):
     def eventFilter(self, _label: Any, event: Any) -> bool:
         if event.type() in (qt.QEvent.Resize, qt.QEvent.Show):
             self._soon.start()
-        elif event.type() == qt.QEvent.MouseButtonRelease and self._picked is not None and self._width:
-            self._picked(event.pos().x(), self._width)
+        elif event.type() == qt.QEvent.MouseButtonRelease and self._picked is not None:
+            self._picked(event.pos().x(), self._label.width)
         return False
 
     def _paint(self) -> None:
