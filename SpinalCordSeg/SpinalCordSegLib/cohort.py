@@ -300,10 +300,11 @@ def statistics(scans: Sequence[Scan], effects_percent: Sequence[float] = EFFECTS
         for about, part in parts:
             means = np.array([np.mean(values) for values in part.values()])
             median, sd = float(np.median(means)), float(means.std(ddof=1)) if len(means) > 1 else nan
+            robust_sd = 1.4826 * float(np.median(np.abs(means - median))) if len(means) > 1 else nan
             add("mean", mean_of(means), part.values(), **about)
             add("sd", sd_of(sd, len(means) - 1), part.values(), **about)
             for name, value in (
-                ("median", median), ("robust_sd", 1.4826 * float(np.median(np.abs(means - median)))),
+                ("median", median), ("robust_sd", robust_sd),
                 ("minimum", float(means.min())), ("maximum", float(means.max())),
             ):  # fmt: skip
                 add(name, Estimate(value), part.values(), **about)
@@ -503,7 +504,10 @@ def _tables(rows: Sequence[dict[str, Any]]) -> list[Section]:
             table.append([*cells, _interval(row), _interval(about["sd"]), median, f"{low} to {high}"])
         heads = (field, "", "persons", "cases", "mean, mm² (95 %)", "SD, mm² (95 %)", "median", "range")
         if table:
-            found.append(Section("table", title, table, "Not adjusted for age, sex or scanner.", heads))
+            note = (
+                "Not adjusted for age, sex or scanner. The whole cord's area depends on how much of it was scanned too."
+            )
+            found.append(Section("table", title, table, note, heads))
     pairs = [
         [row["group"], MEASURES[row["measure"]], _interval(row, "{:+.1f}"), _interval(percent, "{:+.1f}")]
         for row, percent in zip(of("difference"), of("difference_percent"), strict=True)

@@ -100,7 +100,7 @@ def _options(parser: argparse.ArgumentParser) -> set[str]:
 def test_every_option_that_is_named_exists() -> None:
     of_others = {"--extra-index-url", "--nproc-per-node", "--testing", "--no-splash", "--python-code",
                  "--additional-module-paths", "--python-script", "--only", "--quick", "--same-scanner",
-                 "--editable"}  # fmt: skip
+                 "--editable", "--count"}  # fmt: skip
     named = {word for page in _PAGES for word in re.findall(r"(?<![\w-])--[a-z][a-z-]*", page.read_text("utf-8"))}
     assert named - _options(build_parser()) - _options(build_trainer_parser()) - of_others == set()
 
