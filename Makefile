@@ -98,9 +98,9 @@ docs: $(VENV)/.installed-dev ## The documentation as a site; out/site
 graphs: $(VENV)/.installed-dev ## Export the networks for ONNX Runtime, after one was changed
 	@$(PY) tools/export_graphs.py
 
-.PHONY: starter
-starter: $(VENV)/.installed-dev ## Train the model that ships anew, from public data (hours); result in runs/starter
-	@$(MAKE) --no-print-directory -f SpinalCordSegTrainer/Recipes/starter.mk PY=$(PY)
+.PHONY: model
+model: $(VENV)/.installed-dev ## Train the model that ships anew, from public data (hours); result in runs/cervical_t1w
+	@$(MAKE) --no-print-directory -f SpinalCordSegTrainer/Recipes/cervical_t1w.mk PY=$(PY)
 
 .PHONY: bench
 bench: $(VENV)/.installed-dev ## Time everything on this machine (BENCH_ARGS="--only whole --quick"); out/bench

@@ -43,7 +43,7 @@ HOME = Path(__file__).resolve().parents[1]
 
 # How the programs are run, below the root that is tested.
 SOURCES = ("SpinalCordSeg", "SpinalCordSegTrainer")
-MODEL = "SpinalCordSeg/Resources/Models/starter.safetensors"
+MODEL = "SpinalCordSeg/Resources/Models/cervical_t1w.safetensors"
 COMMANDS = {
     "SpinalCordSegLib": (
         "segment", "measure", "correct", "review", "follow-up", "propagate", "export", "training-set", "models", "demo",

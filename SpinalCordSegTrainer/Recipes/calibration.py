@@ -84,10 +84,10 @@ def fit_calibration(network: nn.Module, held_out: Slices, device: torch.device) 
     with torch.inference_mode():
         for images, coverage in held_out.batches(_BATCH):
             placed = images.to(device).contiguous(memory_format=torch.channels_last)
-            slices += _boundaries(network(placed).float().cpu(), coverage)
+            slices += boundaries(network(placed).float().cpu(), coverage)
     if not slices:
         raise TrainingDataError(f"{held_out.cache.folder}: the model finds the cord on none of its slices")
-    threshold = _threshold_for(slices)
+    threshold = threshold_for(slices)
     scale = _best_scale(slices, threshold)
     fit = CalibrationFit(
         Calibration(scale, -scale * threshold),
@@ -100,7 +100,8 @@ def fit_calibration(network: nn.Module, held_out: Slices, device: torch.device) 
     return fit
 
 
-def _boundaries(logits: Tensor, coverage: Tensor) -> list[_Boundary]:
+def boundaries(logits: Tensor, coverage: Tensor) -> list[_Boundary]:
+    """Of each slice in which the cord is found: the pixels near it."""
     near = functional.max_pool2d((coverage > 0).float(), 2 * _REACH_PX + 1, stride=1, padding=_REACH_PX) > 0
     found, true = (logits > 0) & near, coverage >= 0.5
     overlap = 2 * (found & true).sum((1, 2, 3)) / (found.sum((1, 2, 3)) + true.sum((1, 2, 3))).clamp_min(1)
@@ -118,7 +119,8 @@ def _typical_area_error(slices: list[_Boundary], threshold: float) -> float:
     return float(100 * np.median(errors))
 
 
-def _threshold_for(slices: list[_Boundary]) -> float:
+def threshold_for(slices: list[_Boundary]) -> float:
+    """The logit above which the area is right in the median slice."""
     low, high = -_LIMIT, _LIMIT
     for _ in range(40):  # bisection: the area can only shrink as the threshold rises
         middle = (low + high) / 2

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from Recipes import levels, table1
+from Recipes import levels, same_answer, table1
 from Recipes.calibration import average_models, calibrate_checkpoint, offset_boundary
 from Recipes.simulation.atlas import read_maps
 from Recipes.simulation.people import SeriesConfig, SimulatedConfig
@@ -33,7 +34,7 @@ from Recipes.validation.simulated_series import measured_series, series_figures
 from SpinalCordSegLib.console import Parser, Reporter, add_command, new_program, run_program
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.files import write_json, write_text
-from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint
+from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint, save_checkpoint
 from SpinalCordSegTrainerLib.batches import Slices
 from SpinalCordSegTrainerLib.cli import (
     add_configuration,
@@ -106,6 +107,21 @@ def build_parser() -> Parser:
     calibrate.add_argument("--cache", type=Path, required=True, help="slice cache that was not trained on")
     calibrate.add_argument("--output", type=Path, metavar="FILE", help="weights file to write (default: MODEL)")
     add_device(calibrate)
+
+    alike = add_command(
+        commands, "same-answer", _same_answer, "teach a model to draw one outline, however sharp and noisy the image is"
+    )
+    alike.add_argument("model", type=Path)
+    for name, what in (
+        ("simulated", "simulated slices"),
+        ("masked", "slices of real images with masks"),
+        ("held-out", "simulated slices on which the area stays as it was"),
+    ):
+        alike.add_argument(f"--{name}", type=Path, action="append", required=True, metavar="CACHE", help=what)
+    alike.add_argument("--image", type=Path, required=True, help="T1w image without a mask")
+    alike.add_argument("--updates", type=positive, default=3700, help="(default: %(default)s)")
+    alike.add_argument("--seed", type=int, default=7)
+    alike.add_argument("--output", type=Path, required=True, metavar="FILE", help="weights file to write")
 
     compare = add_command(
         commands, "table1", _table1, "train the paper's nine comparisons, and one more, on any data",
@@ -214,6 +230,17 @@ def _calibrate(arguments: argparse.Namespace, reporter: Reporter) -> None:
         f"scale {fit.calibration.scale:.3f}, bias {fit.calibration.bias:+.3f}: median area error {before:+.2f} %"
         f" -> {after:+.2f} % on {fit.n_slices} slices ({fit.n_left_out} left out)"
     )
+
+
+def _same_answer(arguments: argparse.Namespace, reporter: Reporter) -> None:
+    base, of = load_checkpoint(find_model(arguments.model)), lambda paths: [SliceCache.open(path) for path in paths]
+    with TemporaryDirectory() as folder:
+        unlabelled = same_answer.unlabelled_slices(arguments.image, base, Path(folder) / "image")
+        taught = same_answer.teach(
+            base, of(arguments.simulated), of(arguments.masked), [unlabelled], of(arguments.held_out)[0],
+            arguments.updates, arguments.seed, lambda update: reporter.progress("updates", update, arguments.updates),
+        )  # fmt: skip
+    reporter.text(f"{arguments.output} (SHA-256 {save_checkpoint(taught, arguments.output).sha256})")
 
 
 def _table1(arguments: argparse.Namespace, reporter: Reporter) -> None:

@@ -82,10 +82,10 @@ def test_drawn_slices_have_the_area_of_their_pixels_and_imputed_ones_none() -> N
 
 # ---- Conditions
 
-MODEL = ModelSummary("starter", "1", "f" * 64, "")
+MODEL = ModelSummary("cord", "1", "f" * 64, "")
 ONE = {
     "scanner": "Siemens Prisma", "field_strength": "3 T", "sequence": "GR\\SP 3D", "timing": {"TR": 8.2, "TE": 2.7},
-    "contrast": "T1w-like", "contrast_agent": "without", "model": "starter 1 abc", "voxel_mm": (0.7, 0.7, 3.0),
+    "contrast": "T1w-like", "contrast_agent": "without", "model": "cord 1 abc", "voxel_mm": (0.7, 0.7, 3.0),
     "orientation": "LPS", "distortion_correction": "DIS3D", "made_by": "AI", "software": "0.1.0", "threshold": "0.5",
     "smooth_z_mm": "1.6 mm",
 }  # fmt: skip
@@ -100,7 +100,7 @@ ONE = {
         ({"timing": {"TR": 8.2, "TE": 4.0}}, "sequence", True),
         ({"contrast_agent": "with"}, "contrast_agent", True),
         ({"contrast": "T2w-like"}, "contrast", True),
-        ({"model": "starter 2 def"}, "model", True),
+        ({"model": "cord 2 def"}, "model", True),
         ({"voxel_mm": (0.7, 0.7, 2.5)}, "voxel_mm", False),
         ({"orientation": "PSR"}, "orientation", False),
         ({"distortion_correction": "DIS2D"}, "distortion_correction", False),
@@ -149,7 +149,7 @@ def test_conditions_come_from_a_case_and_the_user_knows_better():
     found = conditions_of(_case(acquisition=acquisition))
     wanted = {
         "scanner": "Siemens Prisma", "field_strength": "3 T", "sequence": "GR 3D", "contrast_agent": "without",
-        "distortion_correction": "DIS2D", "made_by": "AI", "model": "starter 1 " + "f" * 12, "timing": {"TR": 8.2},
+        "distortion_correction": "DIS2D", "made_by": "AI", "model": "cord 1 " + "f" * 12, "timing": {"TR": 8.2},
     }  # fmt: skip
     assert {name: found[name] for name in wanted} == wanted
     assert conditions_of(_case(acquisition=acquisition), {"scanner": "hospital A"})["scanner"] == "hospital A"

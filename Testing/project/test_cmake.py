@@ -42,7 +42,7 @@ def _run_installed(folder: Path, *arguments: str) -> subprocess.CompletedProcess
 def test_command_line_runs_from_an_install(installed: Path) -> None:
     run = _run_installed(installed, "-m", "SpinalCordSegLib", "models")
     assert run.returncode == 0, run.stderr
-    assert "starter" in run.stdout, "the model that ships is found beside the library"
+    assert "cervical_t1w" in run.stdout, "the model that ships is found beside the library"
 
 
 def test_every_library_module_imports_from_an_install(installed: Path) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from Recipes import calibration, levels
 from Recipes.calibration import average_models, calibrate_checkpoint, fit_calibration, offset_boundary
 from Recipes.cli import main
+from Recipes.same_answer import Changes, changed, teach
 from Recipes.simulation.anatomy import N_TISSUES, RIM_MM, Pose, Tissue, draw_slice, draw_tissues
 from Recipes.simulation.atlas import N_ANGLES, Maps, area_mm2, read_maps
 from Recipes.simulation.necks import draw_neck
@@ -78,7 +79,14 @@ from SpinalCordSegLib.files import from_json
 from SpinalCordSegLib.flags import Flag
 from SpinalCordSegLib.image_io import Image, write_volume
 from SpinalCordSegLib.longitudinal.visits import Profile
-from SpinalCordSegLib.model.checkpoint import Calibration, Checkpoint, NetworkConfig, load_checkpoint, save_checkpoint
+from SpinalCordSegLib.model.checkpoint import (
+    Calibration,
+    Checkpoint,
+    NetworkConfig,
+    checkpoint_network,
+    load_checkpoint,
+    save_checkpoint,
+)
 from SpinalCordSegLib.model.networks import build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.morphometry import measure
@@ -344,7 +352,7 @@ def test_good_masks_keep_what_the_interval_promises_and_blind_ones_do_not() -> N
     assert blind["series through the model"]["share of a true change that is seen"] < 0.5
     missed = {bar.figure for bar in series_criteria(blind) if not bar.met}
     assert missed >= {"true rate inside the 95 % CI, %", "-5 %/year over four yearly visits called a loss, %"}
-    assert network_figures(_series(12)).half_width_ratio == pytest.approx(1.0)
+    assert 1 <= network_figures(_series(12)).half_width_ratio < 1.3
 
 
 def test_the_table_and_the_card_say_what_was_measured(tmp_path) -> None:
@@ -724,3 +732,35 @@ def test_the_finder_of_discs_is_trained_from_start_to_end(shared_data: Path, tmp
     shares = np.exp(of_all.log_share(levels.network_input(ribbon.ribbon.image)))
     assert shares.sum(axis=1) == pytest.approx(np.ones(levels.N_DISCS), abs=1e-3)
     assert not np.allclose(shares, np.exp(without.log_share(levels.network_input(ribbon.ribbon.image))), atol=1e-6)
+
+
+def test_changed_slices_keep_the_place_and_the_mean_and_have_the_noise_asked_for() -> None:
+    cord = torch.zeros(40, 1, 64, 64)
+    cord[:, :, 24:40, 24:40] = 1
+    images, generator = 0.2 + 0.3 * cord, torch.Generator().manual_seed(1)
+    assert torch.equal(changed(images, cord, Changes(still=1), generator), images)
+    blurred = changed(images, cord, Changes(still=0, coarser=0.5, blurred=1, noisy=0), generator)
+    edge = [(one[..., 24, 32] - one[..., 23, 32]).mean() for one in (images, blurred)]
+    assert torch.allclose(blurred.mean((2, 3)), images.mean((2, 3)), atol=0.003)
+    assert edge[1] < 0.6 * edge[0]
+    noisy = changed(images, cord, Changes(still=0, coarser=0, blurred=0, noisy=1, noise=0.3), generator)
+    sd = (noisy - images)[..., 26:38, 26:38].std((1, 2, 3)) / 0.5
+    assert 0.25 < sd.max() < 0.33 and sd.min() < 0.06
+
+
+def test_model_taught_one_answer_keeps_the_area_of_plain_slices(make_cache: MakeCache, tmp_path: Path) -> None:
+    base = load_checkpoint(tiny_model(tmp_path / "base.safetensors", size=128))
+    last = max(name for name in base.weights if name.endswith("weight") and base.weights[name].shape[0] == 1)
+    weights = {**base.weights, last: np.zeros_like(base.weights[last])}  # the same everywhere: all near the cord
+    weights[last.replace("weight", "bias")] = np.ones(1, np.float32)
+    caches = [make_cache(n=4, name=name) for name in ("simulated", "masked", "unlabelled", "held_out")]
+    begun = replace(base, weights=weights)
+    taught = teach(begun, caches[:1], caches[1:2], caches[2:3], caches[3], updates=2, seed=1)
+    assert any(not np.array_equal(taught.weights[name], weights[name]) for name in weights)
+    images = torch.from_numpy(caches[3].read(np.arange(4))[0])[:, None]
+    with torch.inference_mode():
+        logits = checkpoint_network(taught).eval()(images) * taught.calibration.scale + taught.calibration.bias
+    cord = caches[3].read(np.arange(4))[1] > 0
+    drawn = binary_dilation(cord, np.ones((1, 17, 17))).sum((1, 2))
+    found = (logits.numpy()[:, 0] > 0) & binary_dilation(cord, np.ones((1, 33, 33)))
+    assert np.median(found.sum((1, 2)) / drawn) == pytest.approx(1, abs=0.02)

@@ -11,7 +11,7 @@ from SpinalCordSegLib.inference import predict
 from SpinalCordSegLib.model.checkpoint import default_model, load_checkpoint
 from SpinalCordSegLib.volume import Volume
 
-_PIXEL_MM = 0.7  # the starter's own, so that pixels of the image are pixels of the network
+_PIXEL_MM = 0.7  # the shipped model's own, so that pixels of the image are pixels of the network
 _ROUNDS = 3
 
 

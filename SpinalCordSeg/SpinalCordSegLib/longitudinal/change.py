@@ -71,7 +71,7 @@ class Rate:
     """A yearly rate. ``percent_per_year`` with its 95 % CI ``low`` … ``high`` (±``limit``). ``fitted_first_mm2``: the
     fitted line at the first visit. ``verdict``: BELOW, LOSS, GAIN, SCATTERED, or WITHHELD in doubt.
     ``scatter_cov_percent``: SD of the visits about the line, % (NaN for two visits); ``scatters``: True when that is
-    more than the CoV explains (p < 0.05)."""
+    more than the CoV explains (p < 0.01)."""
 
     percent_per_year: float
     low: float
@@ -116,7 +116,7 @@ def yearly_rate(years: Sequence[float], areas_mm2: Sequence[float], repeatabilit
         fitted = y.mean() + slope * (t - t.mean())
         squares = 1e4 * float((((y - fitted) / fitted) ** 2).sum())
         scatter = sqrt(squares / freedom)
-        scatters = (scatter / sd) ** 2 > float(fdtri(freedom, known.freedom, 0.95))
+        scatters = (scatter / sd) ** 2 > float(fdtri(freedom, known.freedom, 0.99))
         sd = max(scatter, sqrt((known.freedom * sd**2 + squares) / (known.freedom + freedom)))
     limit = reach_95(known.freedom + freedom) * sd / sqrt(spread)
     verdict = SCATTERED if scatters else verdict_of(rate, limit)

@@ -196,7 +196,7 @@ def direct_rate(
     freedom = len({n for pair in known for n in (pair.first, pair.second)}) - 2
     if freedom > 0:
         seen = float(((logs - slope * apart) ** 2).mean()) * (freedom + 1) / freedom / 2
-        verdict = SCATTERED if seen > variance * float(chdtri(freedom, 0.05)) / freedom else ""
+        verdict = SCATTERED if seen > variance * float(chdtri(freedom, 0.01)) / freedom else ""
         variance = max(variance, seen)
     limit = reach * sqrt(variance * float(of_visits @ of_visits))
     return DirectRate(slope, slope - limit, slope + limit, len(known), verdict or verdict_of(slope, limit))

@@ -11,7 +11,7 @@ from Recipes.simulation.anatomy import Pose, draw_tissues
 from Recipes.simulation.atlas import Maps
 from Recipes.simulation.necks import HIGHEST_MM, LOWEST_MM, Neck, atrophied, draw_neck, with_touching_masses
 from Recipes.simulation.scanner import Family, Scan, draw_coils, draw_signals
-from Recipes.simulation.training_slices import CANVAS, VALIDATION_SHAPES, scan_slices
+from Recipes.simulation.training_slices import CANVAS, VALIDATION_SHAPES, scan_slice
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.model.preprocessing import AxisMap
 from SpinalCordSegLib.volume import Volume
@@ -69,7 +69,7 @@ def simulate_neck(neck: Neck, maps: Maps, scan: VolumeScan) -> SimulatedNeck:
     for z_mm in heights:
         x, y = np.array(neck.centre_mm(float(z_mm))) - middle
         here = replace(pose, x_mm=pose.x_mm + float(x), y_mm=pose.y_mm + float(y))
-        one = scan_slices(neck, maps, float(z_mm), scan.spacing_mm[2], here, signals, coils, [plane], visit)[0]
+        one = scan_slice(neck, maps, float(z_mm), scan.spacing_mm[2], here, signals, coils, plane, visit)
         images.append(one.image)
         covers.append(_averaged(one.coverage, one.image.shape[0], one.image.shape[1]))
         areas.append(one.csa_mm2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -344,22 +344,6 @@ def draw_resolution(rng: np.random.Generator) -> tuple[tuple[float, float], tupl
         return (side * rng.uniform(1.0, 1.3), side), (stored, stored), rng.uniform(2.5, 5.0)
     side = rng.uniform(0.8, 1.2)  # isotropic, often sagittal
     return (side, side * rng.uniform(1.0, 1.15)), (side, side), side
-
-
-def any_sharpness(rng: np.random.Generator, scan: Scan) -> Scan:
-    """The scan at another resolution (0.43-1.5 mm, up to 1.5 times coarser along one axis) and often blurred (SD up to
-    1.2 mm): how sharp a picture is must not change the area."""
-    side, ratio = rng.uniform(0.43, 1.5), rng.uniform(1, 1.5)
-    stored = side * rng.choice([1.0, 1.0, 0.75, 0.5])
-    blur_mm = np.array([1, rng.uniform(0.5, 1)]) * (rng.uniform(0, 1.2) if rng.random() < 0.6 else 0)
-    first = slice(None, None, rng.choice([-1, 1]))
-    return replace(
-        scan,
-        acquired_mm=tuple(np.array([side * ratio, side])[first]),
-        stored_mm=(stored, stored),
-        apodise=float(rng.choice([0.0, rng.uniform(0, 1)])),
-        blur_mm=tuple(blur_mm[:: rng.choice([-1, 1])]),
-    )
 
 
 def draw_window(rng: np.random.Generator, size: int, centre: tuple[float, float]) -> tuple[int, int, int, int]:

@@ -22,7 +22,6 @@ from Recipes.simulation.scanner import (
     Family,
     Scan,
     acquire,
-    any_sharpness,
     away_window,
     draw_coils,
     draw_scan,
@@ -104,8 +103,7 @@ class SimulateConfig:
     ``most_cnr``: the upper limit (0: none), for a set of nothing but faint boundaries.
     ``heavy_noise``: share of slices whose noise (SD against the 95th percentile) lies between 0.05 and 0.16.
     ``touching``: share of people who get three masses that touch the cord. ``beyond_csa``: share of people with an area
-    drawn from _BEYOND_MM2: at the ends of what it has seen a network draws every cord nearer the mean.
-    ``views``: slices of one place and protocol; all but the first at any sharpness (any_sharpness)."""
+    drawn from _BEYOND_MM2: at the ends of what it has seen a network draws every cord nearer the mean."""
 
     count: int = 6000
     seed: int = 1
@@ -123,15 +121,12 @@ class SimulateConfig:
     heavy_noise: float = 0.25
     touching: float = 0.0
     beyond_csa: float = 0.0
-    views: int = 1
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
         if len(self.families) != len(_FAMILIES) or min(self.families) < 0 or sum(self.families) <= 0:
             raise ConfigurationError(f"families: {len(_FAMILIES)} shares are needed ({', '.join(_FAMILIES)})")
         shares = (self.no_cord, self.heavy_noise, self.touching, self.beyond_csa)
-        if self.views < 1:
-            raise ConfigurationError(f"views must be 1 or more, not {self.views}")
         if not 0 <= min(shares) <= max(shares) <= 1:
             raise ConfigurationError("no_cord, heavy_noise, touching and beyond_csa are shares: 0 to 1")
 
@@ -207,15 +202,14 @@ def training_slices(
     maps: Maps, config: SimulateConfig, progress: Callable[[int, int], None] | None = None
 ) -> Iterator[CachedSlice]:
     """Normalised slices on the network's grid, person by person, then phantom by phantom."""
-    for first in range(0, config.count, config.views):
-        person, part = divmod(first // config.views, config.slices_per_neck)
+    for number in range(config.count):
+        person, part = divmod(number, config.slices_per_neck)
         if part == 0:
             neck = _person(config.seed * 1_000_003 + person, maps, config)
-        rng = np.random.default_rng([config.seed, first // config.views])
-        for one in random_slices(neck, maps, rng, config)[: config.count - first]:
-            yield _cached(one, neck.name, config)
+        rng = np.random.default_rng([config.seed, number])
+        yield _cached(random_slice(neck, maps, rng, config), neck.name, config)
         if progress is not None:
-            progress(min(first + config.views, config.count), config.count)
+            progress(number + 1, config.count)
     yield from phantom_slices(config.phantoms, config.seed, config.normalisation())
 
 
@@ -234,11 +228,11 @@ def _cached(one: SimulatedSlice, subject: str, config: SimulateConfig) -> Cached
     return image[0, 0].numpy(), coverage[0, 0].numpy(), subject
 
 
-def random_slices(neck: Neck, maps: Maps, rng: np.random.Generator, config: SimulateConfig) -> list[SimulatedSlice]:
-    """``config.views`` views of one place of a person under a random protocol, position and field of view."""
+def random_slice(neck: Neck, maps: Maps, rng: np.random.Generator, config: SimulateConfig) -> SimulatedSlice:
+    """One place of a person under a random protocol, position and field of view."""
     z_mm, beside = _draw_height(rng, config.no_cord)
     if np.isnan(z_mm):
-        return [_noise_only(rng)]
+        return _noise_only(rng)
     pose = Pose(float(rng.normal(0, 9)), float(rng.normal(8, 14)), float(rng.normal(0, 0.1)))
     middle = (CANVAS - 1) / 2
     centre = (middle + pose.y_mm / FINE_MM, middle + pose.x_mm / FINE_MM)
@@ -247,8 +241,7 @@ def random_slices(neck: Neck, maps: Maps, rng: np.random.Generator, config: Simu
     family = _FAMILIES[rng.choice(len(_FAMILIES), p=np.array(config.families) / sum(config.families))]
     person = np.random.default_rng([neck.seed, 40])
     signals = _visible_signals(rng, draw_tissues(person), family, config, scan.noise)
-    scans = [scan, *(any_sharpness(rng, scan) for _ in range(config.views - 1))]
-    return scan_slices(neck, maps, z_mm, thickness, pose, signals, draw_coils(rng), scans, rng)
+    return scan_slice(neck, maps, z_mm, thickness, pose, signals, draw_coils(rng), scan, rng)
 
 
 def _visible_signals(
@@ -286,7 +279,7 @@ def _noise_only(rng: np.random.Generator) -> SimulatedSlice:
     return SimulatedSlice(noise, (spacing, spacing), fine, 0.0)
 
 
-def scan_slices(
+def scan_slice(
     neck: Neck,
     maps: Maps,
     z_mm: float,
@@ -294,11 +287,10 @@ def scan_slices(
     pose: Pose,
     signals: NDArray[np.complex64],
     coils: Coils,
-    scans: list[Scan],
+    scan: Scan,
     rng: np.random.Generator,
-) -> list[SimulatedSlice]:
-    """One slice as each of ``scans`` (of one window) shows it: the mean of thin slices over the thickness, through the
-    coils into k-space."""
+) -> SimulatedSlice:
+    """The mean of thin slices over the thickness, through the coils into k-space."""
     count = 1 if thickness_mm < 1.6 else 2 if thickness_mm < 3 else 3
     offsets = ((np.arange(count) + 0.5) / count - 0.5) * thickness_mm
     here = np.array(neck.centre_mm(z_mm))
@@ -313,8 +305,8 @@ def scan_slices(
     lost = dropouts(anatomy, z_mm, rng)
     if lost is not None:
         total *= lost
-    top, bottom, left, right = scans[0].window
+    top, bottom, left, right = scan.window
     share = coverage[top:bottom, left:right] / np.float32(count)
     csa = float(np.mean([neck.csa_mm2(z_mm + offset) for offset in offsets]))
-    images = [acquire(total, FINE_MM, scan, rng) for scan in scans]
-    return [SimulatedSlice(image, pixel_mm, share, csa) for image, pixel_mm in images]
+    image, pixel_mm = acquire(total, FINE_MM, scan, rng)
+    return SimulatedSlice(image, pixel_mm, share, csa)

@@ -48,12 +48,14 @@ from SpinalCordSegTrainerLib.evaluation import CaseScore
 # The measured repeatability in a model's card: SpinalCordSegLib.longitudinal.change.
 
 
-def with_repeatability(checkpoint: Checkpoint, setting: str, cov_percent: float, source: str) -> Checkpoint:
-    """The checkpoint with one setting's CoV, rounded to 0.01 %; the other stays. Raises ConfigurationError for a CoV
-    that cannot be one, or without its source."""
-    checked = Repeatability(round(cov_percent, 2), source, setting)
+def with_repeatability(
+    checkpoint: Checkpoint, setting: str, cov_percent: float, source: str, freedom: int
+) -> Checkpoint:
+    """The checkpoint with one setting's CoV, rounded to 0.01 %, and its degrees of freedom; the other stays. Raises
+    ConfigurationError for a CoV that cannot be one, or without its source."""
+    checked = Repeatability(round(cov_percent, 2), source, setting, freedom)
     stated: dict[str, Any] = dict(checkpoint.scores.get(REPEATABILITY) or {})
-    stated[setting] = {"cov_percent": checked.cov_percent, "source": checked.source}
+    stated[setting] = {"cov_percent": checked.cov_percent, "source": checked.source, "freedom": freedom}
     return replace(checkpoint, scores={**checkpoint.scores, REPEATABILITY: stated})
 
 
@@ -382,7 +384,9 @@ def keep_in_card(checkpoint: Checkpoint, content: dict[str, Any]) -> None:
     scanners = content.get(SCANNERS)
     if scanners and scanners["cov_percent"]:
         source = f"{scanners['length_mm']:g} mm below C2/C3 of one man on {len(scanners['rows'])} scanners"
-        written = with_repeatability(written, "between scanners", scanners["cov_percent"], source)
+        written = with_repeatability(
+            written, "between scanners", scanners["cov_percent"], source, len(scanners["rows"]) - 1
+        )
     save_checkpoint(written, checkpoint.path)
 
 
@@ -394,7 +398,9 @@ def keep_series_in_card(checkpoint: Checkpoint, figures: dict[str, dict[str, Any
         f"{of['series']} simulated persons, {of['visits']} visits on one scanner each, other position, coverage and"
         f" voxel size; {100 * of[SEEN]:.0f} % of a true change were seen"
     )
-    save_checkpoint(with_repeatability(checkpoint, "same scanner", of[COV], source), checkpoint.path)
+    save_checkpoint(
+        with_repeatability(checkpoint, "same scanner", of[COV], source, of["visits"] - of["series"]), checkpoint.path
+    )
 
 
 def series_markdown(model: dict[str, Any], figures: dict[str, dict[str, Any]], criteria: Sequence[Criterion]) -> str:
