@@ -34,7 +34,7 @@ from SpinalCordSegLib.cohort_statistics import (
     within_sd,
 )
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError, OutputError
-from SpinalCordSegLib.files import output_errors, read_table, write_text
+from SpinalCordSegLib.files import MISSING_WORDS, output_errors, read_table, write_text
 from SpinalCordSegLib.identity import Identity, differing
 from SpinalCordSegLib.level_table import INPUT_COLUMNS, path_parts
 from SpinalCordSegLib.report import CURVE, FLAG, INK, QUIET, Section, html_page, style_axes
@@ -87,7 +87,6 @@ _TABLE = {
     "site": ("site", "scanner"),
     "session": ("session", "session_id", "visit"),
 }
-_MISSING = ("", "n/a", "na", "nan", "none")
 _ENOUGH_IN_GROUP, _WHOLE_COVERAGE, _MOST_NAMED = 10, 0.98, 10
 EFFECTS_PERCENT = (2.0, 5.0, 10.0)
 
@@ -240,7 +239,9 @@ def _with_table(scans: list[Scan], people: Path) -> tuple[list[Scan], list[str]]
     for n, scan in enumerate(scans):
         row = rows.get(n, {})
         given: dict[str, Any] = {field: next(filter(None, map(row.get, names)), "") for field, names in _TABLE.items()}
-        found.append(replace(scan, **{field: text for field, text in given.items() if text.lower() not in _MISSING}))
+        found.append(
+            replace(scan, **{field: text for field, text in given.items() if text.lower() not in MISSING_WORDS})
+        )
     of_person: dict[str, str] = {}
     for scan in found:
         if scan.group and of_person.setdefault(scan.person, scan.group) != scan.group:
@@ -546,8 +547,8 @@ _METHOD = (
     ("CoV", "root mean square over persons, by degrees of freedom (Glüer et al. 1995)"),
     ("ICC", "single measurements (Shrout and Fleiss 1979; interval of ICC(2,1): McGraw and Wong 1996): persons with all"
      " sessions, or all scanners, of the most common set; ICC(1,1) alone where neither has a name"),
-    ("Persons needed", "2·((z(0.975) + z(power))·SD/difference)², normal approximation; SD between persons within"
-     " groups, for one scan each"),
+    ("Persons needed", "2·((z(0.975) + z(power))·SD/difference)² + z(0.975)²/4 (Guenther 1981); SD between persons"
+     " within groups, for one scan each"),
 )  # fmt: skip
 _COLOURS = (CURVE, "#4c8a5a", "#8a4fa3", "#0f8b8d", "#a0740a", "#5b6875", "#b3261e", "#7a8a2a")
 

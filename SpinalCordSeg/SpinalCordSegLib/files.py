@@ -202,6 +202,7 @@ def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
         raise InputFileError(f"{path.name}, line {reader.line_num}: {error}; save the table as CSV UTF-8") from error
 
 
+MISSING_WORDS = ("", "n/a", "na", "nan", "none")
 _DISARMED = ("'=", "'+", "'-", "'@")
 
 

@@ -5,10 +5,11 @@ import csv
 import numpy as np
 import pytest
 
+from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.longitudinal import cohort
 from SpinalCordSegLib.longitudinal.cohort import PersonRates, group_rows, mixed_model, write_rates
-from SpinalCordSegLib.longitudinal.visits import PersonSource
+from SpinalCordSegLib.longitudinal.visits import PersonSource, read_manifest
 
 TRUE = {"MS": -2.0, "healthy": -0.3}
 
@@ -19,7 +20,7 @@ def _cohort(n=30, seed=1):
         group, site, age = ("MS", "healthy")[k % 2], ("A", "B")[k // 2 % 2], float(rng.uniform(25, 60))
         rate = TRUE[group] + rng.normal(0, 0.5)
         years = tuple(np.arange(3 + k % 2) * 1.0)
-        level = 80 * (1.05 if site == "B" else 1.0) * np.exp(rng.normal(0, 0.08) - 0.004 * (age - 40))
+        level = 80 * (1.5 if site == "B" else 1.0) * np.exp(rng.normal(0, 0.08) - 0.004 * (age - 40))
         areas = tuple(level * np.exp(rate / 100 * year + rng.normal(0, 0.01)) for year in years)
         own = float(np.polyfit(years, 100 * np.log(areas), 1)[0])
         source = PersonSource(f"P{k:02d}", (), age, group, "FM"[k // 4 % 2], site)
@@ -37,7 +38,7 @@ def test_groups_and_covariates_are_found(model):
         found = model.rates[group]
         assert found.low < true < found.high and found.high - found.low < 1.2
     site = next(one for name, one in model.covariates.items() if name.startswith("site B"))
-    assert site.low < 100 * np.log(1.05) < site.high
+    assert site.low < 50 < site.high and site.value > 46  # % of the area, not 100·log(1.5) = 41
     age = model.covariates["10 years of age"]
     assert age.low < -4 < age.high
 
@@ -54,6 +55,12 @@ def test_a_trial_needs_fewer_persons_by_the_surer_measure(model, tmp_path, monke
     with (tmp_path / "rates.csv").open(encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
     assert len(table) == 61 and table[-1]["left_out"] == "in doubt"
+    monkeypatch.undo()
+    with pytest.raises(ConfigurationError):  # no page of the persons before stays
+        write_rates(persons[-1:], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["rates.csv"] and len(
+        (tmp_path / "rates.csv").read_text(encoding="utf-8").splitlines()
+    ) == 2
 
 
 def test_what_no_model_can_tell_is_refused():
@@ -65,3 +72,20 @@ def test_what_no_model_can_tell_is_refused():
     ]
     with pytest.raises(ConfigurationError, match="cannot be told apart"):
         mixed_model(alike)
+
+
+def test_a_manifest_with_missing_values_other_spellings_and_persons_who_fail(tmp_path):
+    manifest = tmp_path / "visits.csv"
+    lines = ["person,folder,date,group,sex,age"]
+    lines += [f"P{n},Perez_{n},2020-01-01,{group},N/A,n/a" for n, group in ((1, "MS"), (2, "n/a"), (3, "HC"))]
+    manifest.write_text("\n".join(lines), encoding="utf-8")
+    assert [(one.group, one.sex, one.age_years) for one in read_manifest(manifest)][:2] == [
+        ("MS", "", None),
+        ("", "", None),
+    ]
+    assert main(["follow-up", str(manifest), "--output", str(tmp_path / "out")]) == 1
+    text = (tmp_path / "out" / "rates.csv").read_text(encoding="utf-8")
+    assert text.count("failed: ") == 3 and "Perez" not in text
+    manifest.write_text("\n".join([*lines, "P4,d,2020-01-01,ms,,"]), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match='group "ms" is "MS" above'):
+        read_manifest(manifest)

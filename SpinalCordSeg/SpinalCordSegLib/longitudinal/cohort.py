@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from SpinalCordSegLib.cohort_statistics import Estimate, mean_of, sample_size
 from SpinalCordSegLib.errors import ConfigurationError, MissingPackageError
-from SpinalCordSegLib.files import write_text
+from SpinalCordSegLib.files import output_errors, write_text
 from SpinalCordSegLib.longitudinal.change import FollowUp
 from SpinalCordSegLib.longitudinal.visits import PersonSource
 from SpinalCordSegLib.report import CURVE, INK, QUIET, Section, html_page, style_axes
@@ -104,7 +104,7 @@ def mixed_model(persons: Sequence[PersonRates]) -> Mixed:
         inside = np.array([persons[k].source.group == group for k in who], dtype=np.float64)
         columns[f"year {group}"] = inside * years
         if n:
-            columns[f"group {group} against {groups[0]}"] = inside
+            columns[f"group {group} against {groups[0] or 'not given'}"] = inside
     for name in ("sex", "site"):
         kinds = sorted({getattr(one.source, name) for one in persons})
         for kind in kinds[1:]:
@@ -139,7 +139,10 @@ def mixed_model(persons: Sequence[PersonRates]) -> Mixed:
         for name, value, se in zip(columns, found.fe_params, found.bse_fe, strict=True)
     }
     rates = {group: each[f"year {group}"] for group in groups}
-    others = {name: one for name, one in each.items() if name and not name.startswith("year ")}
+    others = {
+        name: Estimate(*(100 * np.expm1(log / 100) for log in (one.value, one.low, one.high)))
+        for name, one in each.items() if name and not name.startswith("year ")
+    }  # fmt: skip
     return Mixed(rates, others, "; ".join(notes))
 
 
@@ -165,12 +168,15 @@ def group_rows(persons: Sequence[PersonRates], model: Mixed) -> list[dict[str, A
 def write_rates(persons: Sequence[PersonRates], folder: Path) -> Path:
     """Write rates.html, rates.csv (a person a row) and rates_groups.csv; gives the page. Raises ConfigurationError,
     MissingPackageError, OutputError."""
+    page, made = folder / "rates.html", datetime.now(timezone.utc).isoformat(timespec="seconds")
+    with output_errors(folder):
+        for old in (page, folder / "rates_groups.csv"):  # of other persons, where the model now fails
+            old.unlink(missing_ok=True)
+    write_text(folder / "rates.csv", csv_text(PERSON_COLUMNS, [one.row() for one in persons]))
     used = [one for one in persons if not one.left_out]
     model = mixed_model(used)
     rows = group_rows(used, model)
-    write_text(folder / "rates.csv", csv_text(PERSON_COLUMNS, [one.row() for one in persons]))
     write_text(folder / "rates_groups.csv", csv_text(GROUP_COLUMNS, rows))
-    page, made = folder / "rates.html", datetime.now(timezone.utc).isoformat(timespec="seconds")
     footer = "Areas of one model and contrast are compared, not those of other programs."
     shown = _sections(persons, used, model, rows)
     write_text(page, html_page("Change per year of a cohort", made, SOFTWARE_VERSION, shown, footer))
@@ -182,13 +188,15 @@ def _sections(
 ) -> list[Section]:
     titles = ["group", "by", "persons", "% per year", "95 % CI", "SD between persons"]
     titles += [f"persons per arm, {effect} % slower" for effect in EFFECTS_PERCENT]
+    nobody = "not given" if len(model.rates) > 1 else "all"
     cells = [
         (
-            row["group"] or "all", row["by"], str(row["n_persons"]), _text(row["percent_per_year"]),
-            f"{_text(row['low_95'])} to {_text(row['high_95'])}", _text(row["sd_between_persons"]).lstrip("+"),
+            row["group"] or nobody, row["by"], str(row["n_persons"]), _text(row["percent_per_year"]),
+            _interval(row["low_95"], row["high_95"]), _text(row["sd_between_persons"]).lstrip("+"),
             *(str(row.get(name) or "–") for name in GROUP_COLUMNS[7:]),
         )
         for row in rows
+        if row["n_persons"]
     ]  # fmt: skip
     note = (
         "By areas: mixed-effects model. By images: mean of the persons' rates, Student's interval. Trial: two arms, 80"
@@ -197,11 +205,10 @@ def _sections(
     found = [Section("table", "Change per year", cells, f"{note} {model.note}".strip(), titles)]
     if left_out := [(one.source.person, one.left_out) for one in persons if one.left_out]:
         found.append(Section("flags", f"Left out: {len(left_out)} of {len(persons)} persons", left_out))
-    others = [
-        (name, _text(one.value), f"{_text(one.low)} to {_text(one.high)}") for name, one in model.covariates.items()
-    ]
+    others = [(name, _text(one.value), _interval(one.low, one.high)) for name, one in model.covariates.items()]
     if others:
-        found.append(Section("table", "Area, %", others, columns=("of", "difference", "95 % CI")))
+        note = "Of the mean area, by the same model; it holds for the middle of the time."
+        found.append(Section("table", "What else areas differ by", others, note, ("", "%", "95 % CI")))
     both = np.array([(one.area, one.direct) for one in used if np.isfinite(one.area) and np.isfinite(one.direct)])
     if len(both) > 2:
         off = both[:, 1] - both[:, 0]
@@ -226,6 +233,14 @@ def draw_agreement(axes: Axes, both: NDArray[np.float64], size: float = 9.0) -> 
 
 def _number(value: float, decimals: int) -> float | None:
     return round(float(value), decimals) if np.isfinite(value) else None
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return (
+        "–"
+        if low is None or not np.isfinite(low)
+        else f"{_text(low)} to {_text(high)}".replace(" ", "\N{NO-BREAK SPACE}")
+    )
 
 
 def _text(value: float | None) -> str:

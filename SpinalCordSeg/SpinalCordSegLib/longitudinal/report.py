@@ -200,9 +200,10 @@ def write_cohort(persons: Sequence[PersonSource], options: FollowUpOptions, outp
             text = without_folders(text, output / person.person)
             row = {"person": person.person, "state": "failed", "reason": text, "software_version": SOFTWARE_VERSION}
             rows.append(row)
+            rates.append(PersonRates(person, left_out=f"failed: {text}"))
     write_text(output / "cohort.csv", csv_text(COLUMNS, rows))
     reporter.text(f"{len(persons) - failed} of {len(persons)} persons done → {output / 'cohort.csv'}")
-    if any(person.group for person in persons) or len(rates) > 2:
+    if any(person.group for person in persons) or len(persons) > 2:
         try:
             reporter.text(f"change per year of the cohort → {write_rates(rates, output)}")
         except (ConfigurationError, MissingPackageError) as error:

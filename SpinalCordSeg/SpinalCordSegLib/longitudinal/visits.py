@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
-from SpinalCordSegLib.files import read_table
+from SpinalCordSegLib.files import MISSING_WORDS, read_table
 from SpinalCordSegLib.identity import PATIENT_ID, Identity, differing
 from SpinalCordSegLib.image_io import read_identity
 from SpinalCordSegLib.morphometry import Centreline, centreline, fit_local_lines
@@ -440,6 +440,7 @@ def read_manifest(path: Path) -> list[PersonSource]:
     spelt: dict[str, str] = {}
     ages: dict[str, float] = {}
     of_persons: dict[str, dict[str, str]] = {}
+    spellings: dict[tuple[str, str], str] = {}
     for number, row in read_table(path):
         if missing := [name for name in ("person", "folder") if not row.get(name)]:
             raise ConfigurationError(f"{path.name}, line {number}: {' and '.join(missing)} missing")
@@ -463,9 +464,13 @@ def read_manifest(path: Path) -> list[PersonSource]:
             )
         visits.setdefault(row["person"], []).append(source)
         for name in _OF_PERSON:
-            if of_persons.setdefault(row["person"], {}).setdefault(name, row.get(name, "")) != row.get(name, ""):
+            text = row.get(name, "")
+            text = "" if text.lower() in MISSING_WORDS else text
+            if (known := spellings.setdefault((name, text.casefold()), text)) != text:
+                raise ConfigurationError(f'{path.name}, line {number}: {name} "{text}" is "{known}" above: spell it so')
+            if of_persons.setdefault(row["person"], {}).setdefault(name, text) != text:
                 raise ConfigurationError(f"{path.name}, line {number}: another {name} than in this person's first line")
-        if row.get("age"):
+        if row.get("age", "").lower() not in MISSING_WORDS:
             try:
                 ages.setdefault(row["person"], float(row["age"]))
             except ValueError as error:
