@@ -248,8 +248,8 @@ def _with_table(scans: list[Scan], people: Path) -> tuple[list[Scan], list[str]]
             raise ConfigurationError(f"{people.name}: {scan.person} is in two groups, of {scan.case} and another case")
     found = [replace(scan, group=of_person.get(scan.person, "")) for scan in found]
     missing = [scan.case for n, scan in enumerate(scans) if n not in rows]
-    texts = ((unknown, "no case", f"names in {people.name} are"), (missing, f"not in {people.name}", "cases are"))
-    return found, [f"{len(names)} {what} {end}: {_named(names)}" for names, end, what in texts if names]
+    texts = ((unknown, f"in {people.name}, but no finished case"), (missing, f"cases that {people.name} does not name"))
+    return found, [f"{what} ({len(names)}): {_named(names)}" for names, what in texts if names]
 
 
 def _named(names: Sequence[str]) -> str:

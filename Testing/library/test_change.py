@@ -51,7 +51,7 @@ def test_scatter_beyond_the_cov_gives_no_verdict_and_a_wider_interval():
 def test_intervals_hold_for_any_true_cov_that_few_repeats_estimate(true_cov):
     rng, inside = np.random.default_rng(8), []
     for n in (2, 4) * 250:
-        known = measured_repeats(80 * np.exp(rng.normal(0, true_cov / 100, (8, 2))), (), "by hand")
+        known = measured_repeats(80 * np.exp(rng.normal(0, true_cov / 100, (8, 2))), [()] * 8, "by hand")
         rate = yearly_rate(range(n), 80 * np.exp(rng.normal(0, true_cov / 100, n)), known)
         inside.append(rate.low <= 0 <= rate.high)
     assert 0.93 <= np.mean(inside) <= 0.98
@@ -61,9 +61,11 @@ def test_own_repeats_are_kept_for_their_scanner_protocol_and_model(tmp_path, mon
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.setattr("sys.platform", "linux")
     known = {"scanner": "A", "model": "m 1", "voxel_mm": (1.0, 1.0, 1.0), "timing": {"TE": 3.0}}
-    found = measured_repeats([[80, 80 * 1.02], [70, 70]], [0.6, 0.8], "twice")
+    found = measured_repeats([[80, 80 * 1.02], [70, 70]], [[0.6], [0.8]], "twice")
     assert found.cov_percent == pytest.approx(100 * np.log(1.02) / 2) and found.freedom == 2
-    assert found.direct_sd_percent == pytest.approx(sqrt((0.36 + 0.64) / 2))
+    assert found.direct_sd_percent == pytest.approx(sqrt((0.36 + 0.64) / 2)) and found.direct_freedom == 2
+    thrice = measured_repeats([[80, 81, 82], [70, 71]], [[1.0, 1.0, 2.0], [4.0]], "x")  # 3 changes of 3 scans hold 2
+    assert thrice.direct_freedom == 3 and thrice.direct_sd_percent == pytest.approx(sqrt((2 * 2 + 16) / 3))
     keep_repeatability(OwnRepeatability(known, replace(found, cov_percent=9.0)))
     keep_repeatability(OwnRepeatability(known | {"model": "m 2"}, found))
     keep_repeatability(OwnRepeatability(known, found))

@@ -158,7 +158,8 @@ def test_persons_that_headers_and_table_tell_apart_differently_are_named(cohort,
     out = capsys.readouterr().err
     assert "a1 and b are A, but their headers state another patient ID" in out
     assert "A and a count as different persons" in out
-    assert "a1 and c have one patient ID, but are A and a" in out and "1 names in people.csv are no case: nobody" in out
+    assert "a1 and c have one patient ID, but are A and a" in out
+    assert "in people.csv, but no finished case (1): nobody" in out
     assert main(["cohort", str(results)]) == 0  # without a table by the headers: three scans of p
     assert _value(results, "cov_percent")["n_cases"] == "3" and "icc_2_1" not in str(
         _rows(results / "cohort_statistics.csv")

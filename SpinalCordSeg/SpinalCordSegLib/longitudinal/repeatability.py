@@ -137,15 +137,18 @@ class OwnRepeatability:
 
 
 def measured_repeats(
-    areas_mm2: Sequence[Sequence[float]], direct_percent: Sequence[float], source: str
+    areas_mm2: Sequence[Sequence[float]], direct_percent: Sequence[Sequence[float]], source: str
 ) -> Repeatability:
-    """``areas_mm2``: of each person's scans, two or more; ``direct_percent``: changes between two scans of a person as
-    their images show them. Pooled within persons. Raises ConfigurationError without a person scanned twice."""
+    """``areas_mm2``: of each person's scans, two or more; ``direct_percent``: of each person, changes between any
+    two of these scans as their images show them. Pooled within persons; n scans of one have n - 1 degrees of freedom.
+    Raises ConfigurationError without a person scanned twice."""
     sd_of_logs, freedom = within_sd([np.log(one) for one in areas_mm2])
     if not freedom:
         raise ConfigurationError("nobody was scanned twice under these conditions: give two scans of a person")
-    sd = float(np.sqrt(np.mean(np.square(direct_percent)))) if len(direct_percent) else 0.0
-    return Repeatability(100 * sd_of_logs, source, "same scanner", freedom, sd, len(direct_percent) or KNOWN)
+    own = [min(len(of), len(scans) - 1) for scans, of in zip(areas_mm2, direct_percent, strict=True)]
+    squares = [float(np.mean(np.square(of))) if of else 0.0 for of in direct_percent]
+    sd = sqrt(np.dot(own, squares) / sum(own)) if sum(own) else 0.0
+    return Repeatability(100 * sd_of_logs, source, "same scanner", freedom, sd, sum(own) or KNOWN)
 
 
 def _kept_in() -> Path:

@@ -52,6 +52,7 @@ from SpinalCordSegLib.longitudinal.visits import (
     Conditions,
     PersonSource,
     Visit,
+    check_once,
     check_one_person,
     check_visits,
     one_patient_twice,
@@ -177,11 +178,7 @@ def write_cohort(persons: Sequence[PersonSource], options: FollowUpOptions, outp
     twice = one_patient_twice(persons)
     for person in persons:
         try:
-            if other := twice.get(person.person):
-                raise ConfigurationError(
-                    f"{person.person} and {other} have the same patient ID or the same data: give all visits of a"
-                    " person one code"
-                )
+            check_once(person.person, twice)
             found = compared(person, options, reporter)
             own = write_follow_up(found, inside(output, person.person), reporter)
             rows += [row | {name: getattr(person, name) for name in ("group", "sex", "site")} for row in own]
@@ -217,10 +214,11 @@ _SOON_AGAIN_DAYS = 92  # a cord with MS loses half a per cent in that time
 def repeats_of(persons: Sequence[PersonSource], reporter: Reporter) -> tuple[list[OwnRepeatability], int]:
     """The repeatability of each scanner and protocol that persons were scanned again on, and how many persons cannot be
     used. Raises ConfigurationError where nobody can."""
-    groups: list[tuple[Conditions, list[Sequence[float]], list[float]]] = []
-    left_out = 0
+    groups: list[tuple[Conditions, list[Sequence[float]], list[Sequence[float]]]] = []
+    left_out, twice = 0, one_patient_twice(persons)
     for person in persons:
         try:
+            check_once(person.person, twice)
             dated = any(one.date or one.day for one in person.visits)
             scans = tuple(one if dated else replace(one, day="0") for one in person.visits)
             found = compared(replace(person, visits=scans, age_years=None), FollowUpOptions(), reporter)
@@ -240,7 +238,7 @@ def repeats_of(persons: Sequence[PersonSource], reporter: Reporter) -> tuple[lis
         if group is None:
             groups.append(group := (known, [], []))
         group[1].append([visit.mean_csa_mm2 for visit in found.visits])
-        group[2].extend(pair.percent for pair in found.pairs if pair.percent is not None)
+        group[2].append([pair.percent for pair in found.pairs if pair.percent is not None])
     if not groups:
         raise ConfigurationError("no person can be used: give finished cases of scans of one person, on one scanner")
     kept = []

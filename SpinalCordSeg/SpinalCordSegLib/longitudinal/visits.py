@@ -411,6 +411,14 @@ def one_patient_twice(persons: Sequence[PersonSource]) -> dict[str, str]:
     return found
 
 
+def check_once(person: str, twice: Mapping[str, str]) -> None:
+    """Raise ConfigurationError where the person is in ``twice``, as of one_patient_twice."""
+    if other := twice.get(person):
+        raise ConfigurationError(
+            f"{person} and {other} have the same patient ID or the same data: give all visits of a person one code"
+        )
+
+
 # ---- The manifest of a cohort
 
 
