@@ -123,7 +123,8 @@ def run_batch(inputs: Sequence[Path], load: Callable[[Path], LoadedCase], option
 
 class _Batch:
     """The state of a batch. ``claimed``: names that it has given. ``common``: the folder that holds all inputs, for
-    one input that of its folder; ``repeated``: names of several files, without capitals."""
+    one input that of its folder, of BIDS that of its subjects; ``repeated``: names of several files, without
+    capitals."""
 
     def __init__(self, inputs: Sequence[Path], options: BatchOptions) -> None:
         self.options, self.n = options, len(inputs)
@@ -134,6 +135,9 @@ class _Batch:
         except ValueError:  # none, or on several drives
             common = Path()
         self.common = common.parent if len(inputs) == 1 else common  # a file's own folder tells whose it is
+        # of BIDS, with all sessions or one, the place in the data set, so that a subject is called alike in every run
+        place = (common, *common.parents[:2])
+        self.common = next((one.parent for one in place if one.name.startswith("sub-")), self.common)
         names: Counter[str] = Counter()
         for path in {path.absolute() for path in inputs if is_volume_file(path)}:
             with suppress(OSError):  # a file that cannot be opened fails when its turn comes

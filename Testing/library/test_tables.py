@@ -172,18 +172,26 @@ def test_the_arguments_of_a_bids_app(tiny_model, tmp_path, capsys):
     bids, out = tmp_path / "bids", str(tmp_path / "out")
     image = make_phantom(PhantomConfig(shape=(40, 40, 6), spacing_mm=(1, 1, 3.0))).image
     for k, name in enumerate(
-        ("sub-01/anat/sub-01_T1w", "sub-02/ses-1/anat/sub-02_ses-1_T1w", "sub-02/ses-1/func/sub-02_bold")
+        (
+            "sub-01/anat/sub-01_T1w",
+            "sub-02/ses-1/anat/sub-02_ses-1_T1w",
+            "sub-02/ses-1/func/sub-02_bold",
+            "sub-02/ses-2/anat/sub-02_ses-2_T1w",
+        )
     ):
         write_volume(image.with_voxels(image.voxels + k), bids / f"{name}.nii")
     (bids / "participants.tsv").write_text("participant_id\tgroup\nsub-01\ta\nsub-02\tb\n", encoding="utf-8")
     more = ["--model", str(tiny_model), "--no-find"]
     assert main(["segment", str(bids), out, "participant", *more, "--participant-label", "02"]) == 0
-    assert [path.parent.name for path in (tmp_path / "out").glob("*/report.json")] == ["sub-02_ses-1_T1w"]
-    assert main(["segment", str(bids), out, "participant", *more]) == 0
+    assert [path.parent.name for path in (tmp_path / "out").glob("sub-0[13]*/report.json")] == []
+    assert main(["segment", str(bids), out, "participant", *more, "--participant-label", "01"]) == 0
     assert main(["segment", str(bids), out, "group"]) == 0
-    assert {row["case"]: row["group"] for row in _rows(tmp_path / "out" / "cohort_cases.csv")} == {
-        "sub-01_T1w": "a", "sub-02_ses-1_T1w": "b",
+    # subject by subject is as all at once: two sessions are one person
+    found = {row["case"]: (row["person"], row["group"]) for row in _rows(tmp_path / "out" / "cohort_cases.csv")}
+    assert found == {
+        "sub-01_T1w": ("sub-01", "a"), "sub-02_ses-1_T1w": ("sub-02", "b"), "sub-02_ses-2_T1w": ("sub-02", "b"),
     }  # fmt: skip
+    assert main(["export", out, "--bids", "--output", str(tmp_path / "derivatives")]) == 0
     for wrong, words in (
         ([str(bids), out, "participant", "--participant-label", "07"], "sub-07"), ([str(bids)], "--output DIR"),
         ([str(bids), "--output", out, "--participant-label", "01"], "goes with BIDS_DIR"),
