@@ -174,6 +174,9 @@ def cohort_scans(work: WorkList, people: Path | None = None) -> tuple[list[Scan]
         one = of_patient.setdefault(identity.patient_id, scan) if identity and identity.patient_id else scan
         if one.person != scan.person:
             remarks.append(f"{one.case} and {scan.case} have one patient ID, but are {one.person} and {scan.person}")
+    known = [who for scan in scans if scan.person.startswith("patient ") and (who := _identity(scan))]
+    if len({who.salt for who in known}) > 1:
+        remarks.append("cases of several users: their patients cannot be compared, and may count twice; give --people")
     first: dict[str, str] = {}
     for n, scan in sorted(enumerate(scans), key=lambda one: not one[1].is_reviewed):
         if scan.content is not None and not scan.left_out and (mark := scan.content.input.fingerprint):

@@ -144,8 +144,13 @@ def test_groups_sites_and_repeats_of_a_table(cohort, tmp_path):
     assert float(_value(results, "n_per_group", effect_percent="5.0")["value"]) == needed
 
 
-def _hashed(patient):
-    return {"input": {"identity": {"salt": "s", "patient_id": patient}}}
+def _hashed(patient, salt="s"):
+    return {"input": {"identity": {"salt": salt, "patient_id": patient}}}
+
+
+def test_patients_of_several_users_may_count_twice(cohort, capsys):
+    results = cohort({"a": (70, _hashed("p")), "b": (71, _hashed("q", "t"))})
+    assert main(["cohort", str(results)]) == 0 and "cases of several users" in capsys.readouterr().err
 
 
 def test_persons_that_headers_and_table_tell_apart_differently_are_named(cohort, tmp_path, capsys):
