@@ -99,12 +99,12 @@ def mixed_model(persons: Sequence[PersonRates]) -> Mixed:
     years, logs = (np.array([row[at] for row in rows], dtype=np.float64) for at in (1, 2))
     years = years - years.mean()
     logs, columns, notes = 100 * np.log(logs), {"": np.ones(len(rows))}, []
-    groups = sorted({one.source.group for one in persons})
+    groups = sorted({one.source.group for one in persons}, key=lambda name: (not name, name))
     for n, group in enumerate(groups):
         inside = np.array([persons[k].source.group == group for k in who], dtype=np.float64)
         columns[f"year {group}"] = inside * years
         if n:
-            columns[f"group {group} against {groups[0] or 'not given'}"] = inside
+            columns[f"group {group or 'not given'} against {groups[0]}"] = inside
     for name in ("sex", "site"):
         kinds = sorted({getattr(one.source, name) for one in persons})
         for kind in kinds[1:]:
@@ -207,7 +207,7 @@ def _sections(
         found.append(Section("flags", f"Left out: {len(left_out)} of {len(persons)} persons", left_out))
     others = [(name, _text(one.value), _interval(one.low, one.high)) for name, one in model.covariates.items()]
     if others:
-        note = "Of the mean area, by the same model; it holds for the middle of the time."
+        note = "Difference of the mean area midway through the follow-up, by the same model."
         found.append(Section("table", "What else areas differ by", others, note, ("", "%", "95 % CI")))
     both = np.array([(one.area, one.direct) for one in used if np.isfinite(one.area) and np.isfinite(one.direct)])
     if len(both) > 2:
