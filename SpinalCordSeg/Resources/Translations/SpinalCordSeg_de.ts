@@ -621,7 +621,7 @@
     </message>
     <message>
       <source>After Bueno et al. 2022, J Digit Imaging 35:1131-1142, doi 10.1007/s10278-022-00637-4.</source>
-      <translation type="unfinished" />
+      <translation>Nach Bueno et al. 2022, J Digit Imaging 35:1131-1142, doi 10.1007/s10278-022-00637-4.</translation>
     </message>
     <message>
       <source>Tutorials and documentation</source>
@@ -749,6 +749,10 @@
       <translation>Die Bandscheibe C2/C3 hat das Programm gefunden: prüfen, ob es in beiden dieselbe ist.</translation>
     </message>
     <message>
+      <source> in doubt</source>
+      <translation> (zweifelhaft)</translation>
+    </message>
+    <message>
       <source>from the images {percent:+.1f} % ± {reach:.1f} %</source>
       <translation>aus den Bildern {percent:+.1f} % ± {reach:.1f} %</translation>
     </message>
@@ -858,7 +862,7 @@
     </message>
     <message>
       <source>areas at one sharpness {percent:+.1f} %</source>
-      <translation type="unfinished" />
+      <translation>Flächen bei gleicher Schärfe {percent:+.1f} %</translation>
     </message>
   </context>
   <context>
@@ -885,7 +889,7 @@
     </message>
     <message>
       <source>ONNX Runtime is installed but does not start ({detail}). Install it again, then restart Slicer.</source>
-      <translation type="unfinished" />
+      <translation>ONNX Runtime ist installiert, startet aber nicht ({detail}). Neu installieren, dann Slicer neu starten.</translation>
     </message>
     <message>
       <source>Install packages…</source>
@@ -905,15 +909,15 @@
     </message>
     <message>
       <source>Repair ONNX Runtime…</source>
-      <translation type="unfinished" />
+      <translation>ONNX Runtime reparieren…</translation>
     </message>
     <message>
       <source>Not installed: {names} ({reason}). Without the internet: Model and device, Packages, a folder.</source>
-      <translation type="unfinished" />
+      <translation>Nicht installiert: {names} ({reason}). Ohne Internet: Modell und Gerät, Pakete, ein Ordner.</translation>
     </message>
     <message>
       <source>{package} is missing</source>
-      <translation type="unfinished" />
+      <translation>{package} fehlt</translation>
     </message>
     <message>
       <source>Automatic</source>
@@ -944,7 +948,7 @@
     </message>
     <message>
       <source>The system ended the run, probably because memory ran out: close other programs (or train with a smaller batch).</source>
-      <translation type="unfinished" />
+      <translation>Das System hat den Lauf beendet, wohl weil der Arbeitsspeicher nicht reichte: andere Programme schließen (oder mit kleinerem Batch trainieren).</translation>
     </message>
     <message>
       <source>Starting…</source>
@@ -1137,7 +1141,7 @@
     </message>
     <message>
       <source>Choose a model first (section Segment).</source>
-      <translation type="unfinished" />
+      <translation>Zuerst ein Modell wählen (Abschnitt Segmentieren).</translation>
     </message>
     <message>
       <source>{mask}: slices {first} to {last} were segmented again.</source>
@@ -1153,7 +1157,7 @@
     </message>
     <message>
       <source>PyTorch is needed: the module Spinal Cord Segmentation Trainer installs it.</source>
-      <translation type="unfinished" />
+      <translation>PyTorch wird gebraucht: das Modul Spinal Cord Segmentation Trainer installiert es.</translation>
     </message>
     <message>
       <source>Folder of the training set</source>
@@ -1217,11 +1221,11 @@
     </message>
     <message>
       <source>No axial view shows a slice of this volume.</source>
-      <translation type="unfinished" />
+      <translation>Keine axiale Ansicht zeigt eine Schicht dieses Volumens.</translation>
     </message>
     <message>
       <source>The mask was deleted meanwhile: the slices were not kept.</source>
-      <translation type="unfinished" />
+      <translation>Die Maske wurde inzwischen gelöscht: die Schichten wurden nicht übernommen.</translation>
     </message>
     <message>
       <source>The case is in the training set {name}.</source>
@@ -1715,7 +1719,7 @@
     </message>
     <message>
       <source>After Bueno et al. 2022, J Digit Imaging 35:1131-1142, doi 10.1007/s10278-022-00637-4.</source>
-      <translation type="unfinished" />
+      <translation>Nach Bueno et al. 2022, J Digit Imaging 35:1131-1142, doi 10.1007/s10278-022-00637-4.</translation>
     </message>
     <message>
       <source>Tutorials and documentation</source>

@@ -621,7 +621,7 @@
     </message>
     <message>
       <source>After Bueno et al. 2022, J Digit Imaging 35:1131-1142, doi 10.1007/s10278-022-00637-4.</source>
-      <translation type="unfinished" />
+      <translation>Según Bueno et al. 2022, J Digit Imaging 35:1131-1142, doi 10.1007/s10278-022-00637-4.</translation>
     </message>
     <message>
       <source>Tutorials and documentation</source>
@@ -749,6 +749,10 @@
       <translation>El disco C2/C3 lo encontró el programa: compruebe que sea el mismo en ambas.</translation>
     </message>
     <message>
+      <source> in doubt</source>
+      <translation> (dudoso)</translation>
+    </message>
+    <message>
       <source>from the images {percent:+.1f} % ± {reach:.1f} %</source>
       <translation>de las imágenes {percent:+.1f} % ± {reach:.1f} %</translation>
     </message>
@@ -858,7 +862,7 @@
     </message>
     <message>
       <source>areas at one sharpness {percent:+.1f} %</source>
-      <translation type="unfinished" />
+      <translation>áreas con igual nitidez {percent:+.1f} %</translation>
     </message>
   </context>
   <context>
@@ -885,7 +889,7 @@
     </message>
     <message>
       <source>ONNX Runtime is installed but does not start ({detail}). Install it again, then restart Slicer.</source>
-      <translation type="unfinished" />
+      <translation>ONNX Runtime está instalado, pero no se inicia ({detail}). Instálelo de nuevo y reinicie Slicer.</translation>
     </message>
     <message>
       <source>Install packages…</source>
@@ -905,15 +909,15 @@
     </message>
     <message>
       <source>Repair ONNX Runtime…</source>
-      <translation type="unfinished" />
+      <translation>Reparar ONNX Runtime…</translation>
     </message>
     <message>
       <source>Not installed: {names} ({reason}). Without the internet: Model and device, Packages, a folder.</source>
-      <translation type="unfinished" />
+      <translation>No instalado: {names} ({reason}). Sin internet: Modelo y dispositivo, Paquetes, una carpeta.</translation>
     </message>
     <message>
       <source>{package} is missing</source>
-      <translation type="unfinished" />
+      <translation>falta {package}</translation>
     </message>
     <message>
       <source>Automatic</source>
@@ -944,7 +948,7 @@
     </message>
     <message>
       <source>The system ended the run, probably because memory ran out: close other programs (or train with a smaller batch).</source>
-      <translation type="unfinished" />
+      <translation>El sistema terminó la ejecución, probablemente por falta de memoria: cierre otros programas (o entrene con un lote menor).</translation>
     </message>
     <message>
       <source>Starting…</source>
@@ -1137,7 +1141,7 @@
     </message>
     <message>
       <source>Choose a model first (section Segment).</source>
-      <translation type="unfinished" />
+      <translation>Elija primero un modelo (sección Segmentar).</translation>
     </message>
     <message>
       <source>{mask}: slices {first} to {last} were segmented again.</source>
@@ -1153,7 +1157,7 @@
     </message>
     <message>
       <source>PyTorch is needed: the module Spinal Cord Segmentation Trainer installs it.</source>
-      <translation type="unfinished" />
+      <translation>Se necesita PyTorch: lo instala el módulo Spinal Cord Segmentation Trainer.</translation>
     </message>
     <message>
       <source>Folder of the training set</source>
@@ -1217,11 +1221,11 @@
     </message>
     <message>
       <source>No axial view shows a slice of this volume.</source>
-      <translation type="unfinished" />
+      <translation>Ninguna vista axial muestra un corte de este volumen.</translation>
     </message>
     <message>
       <source>The mask was deleted meanwhile: the slices were not kept.</source>
-      <translation type="unfinished" />
+      <translation>La máscara se eliminó entretanto: los cortes no se conservaron.</translation>
     </message>
     <message>
       <source>The case is in the training set {name}.</source>
@@ -1715,7 +1719,7 @@
     </message>
     <message>
       <source>After Bueno et al. 2022, J Digit Imaging 35:1131-1142, doi 10.1007/s10278-022-00637-4.</source>
-      <translation type="unfinished" />
+      <translation>Según Bueno et al. 2022, J Digit Imaging 35:1131-1142, doi 10.1007/s10278-022-00637-4.</translation>
     </message>
     <message>
       <source>Tutorials and documentation</source>
