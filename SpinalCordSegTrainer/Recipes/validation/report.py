@@ -155,7 +155,7 @@ def _masked_criteria(chosen: MaskedSet, cases: Sequence[CaseScore], areas: Seque
 def _head_criteria(head: HeadRow) -> list[Criterion]:
     name = HEAD
     return [
-        at_most(name, "top of the cord above the foramen magnum, mm", head.above_foramen_mm, 0),
+        at_most(name, "top of the cord above the foramen magnum, mm", head.above_foramen_mm, 1),
         at_least(name, "top of the cord above C1, mm", head.from_c1_mm, 0),
         at_most(name, "lowest slice above the last clear one, mm", head.above_last_clear_mm, 0),
         at_most(name, "empty slices between", head.gaps, 0),
