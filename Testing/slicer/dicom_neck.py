@@ -8,10 +8,10 @@ import patient_search
 from SpinalCordSegLib.volume import Volume
 
 
-def write_series(image: Volume, folder: Path) -> dict[str, Path]:
-    """One file a slice; gives SOP instance UID → file."""
+def write_series(image: Volume, folder: Path, **elements: str) -> dict[str, Path]:
+    """One file a slice; gives SOP instance UID → file. ``elements`` of the header."""
     lps = image.reoriented("LPS")
-    uids = patient_search.write_series(folder, lps, SeriesDescription="T1w neck", SeriesNumber=4)
+    uids = patient_search.write_series(folder, lps, **{"SeriesDescription": "T1w neck", "SeriesNumber": 4} | elements)
     return {uid: folder / f"IM{k}" for k, uid in enumerate(uids[3:])}
 
 

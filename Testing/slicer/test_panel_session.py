@@ -1,24 +1,30 @@
 """A user's session in the stand-in desktop, with real mouse clicks and the child process really running."""
 
+from __future__ import annotations
+
 import csv
 import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import slicer
 import slicer.util
 from cord_cases import erase, is_edited, paint
+from dicom_neck import Database, write_series
+from pydicom import dcmread
 from PySide6 import QtWidgets
 from slicer_standins import scripted
 from slicer_standins.desktop import click, finish, wait_until
-from threshold_model import SPACING_MM, neck_image
+from threshold_model import SPACING_MM, neck_image, write_threshold_model
 
 from SpinalCordSegLib.image_io import read_labels, write_volume
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.volume import Volume
+from SpinalCordSegNodes.results import follow_up_of, latest_follow_up
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.views import centre_of_slice, disc_node
 
@@ -179,91 +185,129 @@ def test_the_modules_own_test_runs_here_as_in_slicer(panel, folder):
     assert outcome.skipped == []
 
 
-# A full day: three cases in, a flagged slice corrected in each, accepted; one measured by levels, exported, sent
-# to training.
+# A full day: what the night segmented of three patients, one with two visits, is reviewed, corrected and accepted; the
+# discs are marked, the visits compared, DICOM objects written, and the model learns from one of the patients.
 
 
 HOLE = 11  # in this slice of every image the cord cannot be seen: the network misses it
-CASES = ("sub-01", "sub-02", "sub-03")
+CASES = ("sub-01_ses-1-4", "sub-01_ses-2-4", "sub-02-4", "sub-03-4")  # the series' description and number
+DISC_SLICE = 18
 
 
-def _image(number: int) -> Volume:
-    """A neck whose cord cannot be seen in one slice; each lies somewhere else in the scanner."""
+def _image(number: int, rows: int = 7) -> Volume:
+    """A neck whose cord, of so many voxels AP, cannot be seen in one slice; each lies elsewhere in the scanner."""
     matrix = np.diag([*SPACING_MM, 1.0])
     matrix[:3, 3] = (-20.0 + number, -30.0, -36.0 + 4.0 * number)
     image = neck_image(matrix)
     voxels = image.ijk.copy()
     hidden = voxels[:, :, HOLE]
     hidden[hidden > 500] = 60
+    voxels[:, 25 + rows : 32] = np.minimum(voxels[:, 25 + rows : 32], 60)
     return image.with_ijk(voxels)
 
 
 @pytest.fixture
-def morning(models) -> Path:
-    """What was computed over night: two images, and the results of one batch."""
+def day(models, panel, monkeypatch) -> Day:
+    """What was computed over night: the series of three patients, and their results in one folder."""
     from SpinalCordSegLib.cli import main
 
-    folder = models.parent
+    folder, images, files = models.parent, models.parent / "images", {}
+    model = str(write_threshold_model(models / "threshold.safetensors", as_shipped=True))
+    panel.panel.segment.models.refresh()
+    panel.panel.segment.models.select(model)
     for number, name in enumerate(CASES):
-        write_volume(_image(number), folder / "images" / f"{name}.nii.gz")
-    model = str(models / "threshold.safetensors")
-    command = ["segment", str(folder / "images"), "--model", model, "--device", "cpu"]
-    assert main([*command, "--output", str(folder / "results")]) == 0
-    return folder
+        header = {"SeriesDescription": name[:-2], "PatientID": f"0471{name[5]}"}
+        files[name] = write_series(_image(number, 6 if number == 1 else 7), images / name, **header)
+        words = ["segment", str(images / name), "--model", model, "--device", "cpu"]
+        assert main([*words, "--output", str(folder / "results")]) == 0
+    known = {uid: path for series in files.values() for uid, path in series.items()}
+    monkeypatch.setattr(slicer, "dicomDatabase", Database(known), raising=False)
+    return Day(panel, folder, files, monkeypatch)
 
 
-def _only(panel, *sections) -> None:
-    """Open these sections, close all others."""
-    wanted = [section.button for section in sections]
-    for section in panel.panel.sections:
-        section.button.collapsed = section.button not in wanted
+class Day:
+    """A person at the panel: clicks, types, and names folders where the panel asks for one."""
 
+    def __init__(self, panel, folder: Path, files: dict[str, dict[str, Path]], monkeypatch) -> None:
+        self.folder, self.files = folder, files
+        self.ui, self.panel, self.current = panel.ui, panel.panel, panel.panel.current
+        self.asked: list[str] = []
+        monkeypatch.setattr("qt.QFileDialog.getExistingDirectory", lambda *_: str(folder / self.asked.pop(0)))
 
-def _correct_and_accept(panel, name: str) -> str:
-    """One case of the list, from its flagged slice to the decision; gives the AI's mask as SHA-256."""
-    sections = panel.panel
-    work, review = sections.work_list, sections.review
-    click(work.ui.nextCaseButton)
-    finish(panel.panel)
-    assert work.case == name, panel.ui.statusLabel.text
-    copy = sections.current.node.GetNodeReference(AI_COPY)
-    drawn = mask_sha256(mask_of_segment(copy, cord_segment_id(copy)))
-    assert review.queue[0].slice == HOLE and "gap" in review.queue[0].kinds
-    click(review.ui.nextSliceButton)
-    assert review.slices == (HOLE, HOLE)
-    click(review.ui.fillButton)
-    wait_until(lambda: not panel.panel.current.settle.isActive())
-    assert sections.current.live.changes.slices[0].slice == HOLE and review.review.state == "corrected"
-    while review.review.unseen(review.queue):
-        click(review.ui.nextSliceButton)
-    click(review.ui.acceptButton)  # measures in full first
-    finish(panel.panel)
-    assert review.review.state == "accepted", panel.ui.statusLabel.text
-    _only(panel, work, review)
-    return drawn
+    def press(self, button, *folders: str) -> None:
+        """Click, name what is asked for, wait for what was begun."""
+        assert button.isEnabled(), f"{button.objectName}: {button.toolTip}"
+        self.asked += folders
+        click(button)
+        finish(self.panel)
+        assert not self.asked
 
+    def turn_to(self, section, *more) -> None:
+        """Open these sections, close all others."""
+        wanted = [one.button for one in (section, *more)]
+        for other in self.panel.sections:
+            if other.button.collapsed == (other.button in wanted):
+                click(other.button, (20, 10))
 
-def _rerun(panel) -> None:
-    """A slice that somebody spoilt is asked of the network again; an edit elsewhere stays, and Undo takes it back."""
-    correct, node = panel.panel.review, panel.panel.current.node
-    before = mask_of_segment(node, cord_segment_id(node)).ijk
-    _only(panel, correct)
+    def take(self, case: str) -> Any:
+        """Its row in the work list; gives the mask."""
+        table = self.ui.workTable
+        row = next(row for row in range(table.rowCount) if table.item(row, 0).text() == case)
+        place = table.visualItemRect(table.item(row, 0)).center()
+        click(table.viewport(), (place.x(), place.y()))
+        finish(self.panel)
+        assert self.panel.work_list.case == case, self.ui.statusLabel.text
+        return self.current.node
 
-    def spoil(mask: Volume) -> Volume:
-        voxels = mask.ijk.copy()
-        voxels[:, :, 5] = voxels[:, :, 17] = False
-        return mask.with_ijk(voxels)
+    def drawn(self) -> str:
+        """The AI's own mask of the current case, as SHA-256."""
+        copy = self.current.node.GetNodeReference(AI_COPY)
+        return mask_sha256(mask_of_segment(copy, cord_segment_id(copy)))
 
-    assert correct.change(spoil)
-    correct.choose(5, 5)
-    click(correct.ui.rerunButton)
-    finish(panel.panel)
-    now = mask_of_segment(node, cord_segment_id(node)).ijk
-    assert np.array_equal(now[:, :, 5], before[:, :, 5]) and not now[:, :, 17].any()
-    click(correct.ui.undoButton)
-    assert not mask_of_segment(node, cord_segment_id(node)).ijk[:, :, 5].any()
-    click(correct.ui.undoButton)
-    assert np.array_equal(mask_of_segment(node, cord_segment_id(node)).ijk, before)
+    def correct_and_accept(self) -> str:
+        """From the flagged slice to the decision."""
+        review, ui, drawn = self.panel.review, self.ui, self.drawn()
+        assert review.queue[0].slice == HOLE and "gap" in review.queue[0].kinds
+        self.press(ui.nextSliceButton)
+        assert review.slices == (HOLE, HOLE)
+        self.press(ui.fillButton)
+        wait_until(lambda: not self.current.settle.isActive())
+        assert self.current.live.changes.slices[0].slice == HOLE and review.review.state == "corrected"
+        while review.review.unseen(review.queue):
+            self.press(ui.nextSliceButton)
+        self.press(ui.acceptButton)  # measures in full first
+        assert review.review.state == "accepted", ui.statusLabel.text
+        return drawn
+
+    def mark_disc(self) -> None:
+        """C2/C3 of the current case."""
+        self.turn_to(self.panel.work_list, self.panel.levels)
+        self.press(self.ui.markUpperButton)
+        place = centre_of_slice(mask_of_segment(*self.current.which), DISC_SLICE)
+        disc_node(self.current.owner, 3).AddControlPointWorld(*place)  # what a click in a view does
+        wait_until(lambda: self.ui.levelTable.isVisible())
+        assert self.ui.levelTable.item(0, 0).text() in ("C2", "C3")
+
+    def rerun(self) -> None:
+        """A slice that somebody spoilt is asked of the network again; an edit elsewhere stays, Undo takes it back."""
+        correct, which = self.panel.review, self.current.which
+        before = mask_of_segment(*which).ijk
+        self.turn_to(correct)
+
+        def spoil(mask: Volume) -> Volume:
+            voxels = mask.ijk.copy()
+            voxels[:, :, 5] = voxels[:, :, 17] = False
+            return mask.with_ijk(voxels)
+
+        assert correct.change(spoil)
+        correct.choose(5, 5)
+        self.press(self.ui.rerunButton)
+        now = mask_of_segment(*which).ijk
+        assert np.array_equal(now[:, :, 5], before[:, :, 5]) and not now[:, :, 17].any()
+        self.press(self.ui.undoButton)
+        assert not mask_of_segment(*which).ijk[:, :, 5].any()
+        self.press(self.ui.undoButton)
+        assert np.array_equal(mask_of_segment(*which).ijk, before)
 
 
 def _check_folders(results: Path, drawn: dict[str, str]) -> None:
@@ -280,57 +324,67 @@ def _check_folders(results: Path, drawn: dict[str, str]) -> None:
         assert mask_sha256(read_labels(next((results / name).glob("mask_ai.*")))) == drawn[name]
 
 
-def _levels(panel) -> None:
-    """The disc C2/C3 of the first case is marked, and its levels are there."""
-    section, current = panel.panel.levels, panel.panel.current
-    _only(panel, section)
-    click(section.ui.markUpperButton)
-    place = centre_of_slice(mask_of_segment(*current.which), 18)
-    disc_node(current.owner, 3).AddControlPointWorld(*place)  # what a click in a view does
-    wait_until(lambda: section.ui.levelTable.isVisible())
-    assert section.ui.levelTable.item(0, 0).text() in ("C2", "C3")
+def _check_dicom(written: Path, source: Path, mask: np.ndarray) -> None:
+    seg, source = dcmread(next(written.glob("*.seg.dcm"))), dcmread(source)
+    assert seg.StudyInstanceUID == source.StudyInstanceUID and str(seg.PatientName) == str(source.PatientName)
+    assert seg.pixel_array.sum() == mask.sum()
+    assert sorted(path.suffixes[-2] for path in written.iterdir()) == [".pdf", ".seg", ".sr"]
 
 
-def _export(panel, folder: Path) -> None:
-    """The first case as a folder of its own."""
-    _only(panel, panel.panel.export)
-    assert panel.ui.exportButton.isEnabled(), panel.ui.exportButton.toolTip
-    panel.panel.export.save_case(folder)
-    assert "accepted by Dr A. Meyer" in (folder / CASES[0] / "report.html").read_text(encoding="utf-8")
-
-
-def _teach(panel, folder: Path) -> None:
-    """The first case goes into the training set."""
-    section = panel.panel.review
-    _only(panel, panel.panel.review)
-    assert not section.ui.trainingButton.isEnabled() and "code" in section.ui.trainingButton.toolTip
-    section.ui.subjectEdit.text = "A7"
-    assert section.ui.trainingButton.isEnabled(), section.ui.trainingButton.toolTip
-    section.add_to_training_set(folder)
-    finish(panel.panel)
-    label = read_labels(folder / "sub-A7_ses-01_seg.nii.gz")
-    assert (folder / "sub-A7_ses-01.nii.gz").is_file()
-    node = panel.panel.current.node
-    assert np.array_equal(label.ijk != 0, mask_of_segment(node, cord_segment_id(node)).ijk)
-
-
-def test_full_day(morning, panel):
-    sections, results = panel.panel, morning / "results"
-    work = sections.work_list
-    _only(panel, work, sections.review)
-    sections.review.ui.reviewerEdit.text = "Dr A. Meyer"
-    assert work.choose(results, morning / "images")
-    drawn = {name: _correct_and_accept(panel, name) for name in CASES}
+def test_full_day(day, monkeypatch):
+    ui, sections, results = day.ui, day.panel, day.folder / "results"
+    day.press(ui.workFolderButton, "results")
+    day.press(ui.imageFolderButton, "images")
+    day.turn_to(sections.work_list, sections.review)
+    ui.reviewerEdit.text = "Dr A. Meyer"
+    drawn = {}
+    for name in CASES:
+        day.press(ui.nextCaseButton)
+        assert sections.work_list.case == name and not ui.statusLabel.text
+        drawn[name] = day.correct_and_accept()
+        day.turn_to(sections.work_list, sections.review)
     _check_folders(results, drawn)
 
-    panel.panel.current.set(work._open[results / CASES[0]].segmentation)
-    _levels(panel)
-    _export(panel, morning / "exported")
-    for name in CASES:
-        copy = work._open[results / name].segmentation.GetNodeReference(AI_COPY)
-        assert mask_sha256(mask_of_segment(copy, cord_segment_id(copy))) == drawn[name]
-    _teach(panel, morning / "training")
-    panel.panel.segment.models.select(str(morning / "models" / "threshold.safetensors"))
-    _rerun(panel)
-    again = type(work)(sections)  # the evening: the list is taken up anew
+    for name, date in zip(CASES[:2], ("2014-01-10", "2024-01-10"), strict=True):  # one person's visits
+        day.take(name)
+        day.mark_disc()
+        day.turn_to(sections.work_list, sections.follow_up)
+        day.press(ui.addMaskButton)
+        ui.visitTable.item(ui.visitTable.rowCount - 1, 1).setText(date)
+    day.press(ui.trackButton)
+    (compared,) = follow_up_of(latest_follow_up(slicer.mrmlScene)).content["runs"]
+    assert compared["rate"] is not None, compared["no_rate"]
+    assert compared["rate"]["percent_per_year"] == pytest.approx(100 * (6 / 7 - 1) / 10, abs=0.3)
+    assert "%/year" in ui.runsLabel.text
+
+    day.turn_to(sections.work_list, sections.export)
+    day.press(ui.exportButton, "exported")
+    assert "accepted by Dr A. Meyer" in (day.folder / "exported" / CASES[1] / "report.html").read_text(encoding="utf-8")
+    day.current.volume.SetAttribute("DICOM.instanceUIDs", " ".join(day.files[CASES[1]]))  # as Slicer's browser loads it
+    sections.export.changed()
+    day.press(ui.dicomButton, "dicom")
+    source = next(iter(day.files[CASES[1]].values()))
+    _check_dicom(day.folder / "dicom", source, mask_of_segment(*day.current.which).ijk)
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda _question: False)
+    day.press(ui.dicomButton, "dicom")
+    assert "exists already" in ui.statusLabel.text
+
+    node = day.take(CASES[2])
+    assert day.drawn() == drawn[CASES[2]]
+    day.turn_to(sections.work_list, sections.review)
+    ui.trainingSection.collapsed = False
+    assert not ui.trainingButton.isEnabled() and "code" in ui.trainingButton.toolTip
+    ui.subjectEdit.text = "A7"
+    day.press(ui.trainingButton, "training")
+    label = read_labels(day.folder / "training" / "sub-A7_ses-01_seg.nii.gz")
+    assert np.array_equal(label.ijk != 0, mask_of_segment(node, cord_segment_id(node)).ijk)
+    base = sections.segment.models.path
+    day.press(ui.learnButton, "training")
+    assert "was not tried on images it has not learnt from" in ui.statusLabel.text
+    assert "is offered" in ui.statusLabel.text
+    assert sections.segment.models.path.name == "threshold-corrected.safetensors"
+    sections.segment.models.select(str(base))
+
+    day.rerun()
+    again = type(sections.work_list)(sections)  # the evening: the list is taken up anew
     assert again.choose(results) and again.work.next_open() is None

@@ -10,15 +10,16 @@ SHAPE = (64, 60, 24)  # right, anterior, superior
 SPACING_MM = (0.8, 0.9, 3.0)
 
 
-def write_threshold_model(path: Path, size: int = 64) -> Path:
-    """An RA-U-Net of width 1 in which only the plain skip is open: logit = 40 · (grey value - 0.5)."""
+def write_threshold_model(path: Path, size: int = 64, *, as_shipped: bool = False) -> Path:
+    """An RA-U-Net of width 1 in which only the plain skip is open: logit = 40 · (grey value - 0.5). ``as_shipped``:
+    slices are normalised as for the shipped model, so that this one can learn from corrections."""
     import torch
 
-    from SpinalCordSegLib.model.checkpoint import Checkpoint, NetworkConfig, save_checkpoint
+    from SpinalCordSegLib.model.checkpoint import Checkpoint, NetworkConfig, default_model, load_card, save_checkpoint
     from SpinalCordSegLib.model.networks import build_network
     from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 
-    config = NetworkConfig("ra_unet", width=1)
+    config, paper = NetworkConfig("ra_unet", width=1), NormalisationConfig(kind="paper", size=size)
     network = build_network(config)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -33,7 +34,7 @@ def write_threshold_model(path: Path, size: int = 64) -> Path:
         name="threshold",
         version="1.0",
         network=config,
-        normalisation=NormalisationConfig(kind="paper", size=size),
+        normalisation=load_card(default_model()).normalisation if as_shipped else paper,
         weights=network.state_dict(),
         licence="Apache-2.0",
         scores={"dice": "none: set by hand"},
