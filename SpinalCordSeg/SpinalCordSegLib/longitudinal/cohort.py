@@ -118,7 +118,7 @@ def mixed_model(persons: Sequence[PersonRates]) -> Mixed:
         notes.append("age is not known of all, and left out")
     design = np.stack(list(columns.values()), axis=1)
     if np.linalg.matrix_rank(design) < design.shape[1]:
-        raise ConfigurationError("groups, sex and sites cannot be told apart: leave one of these columns out")
+        raise ConfigurationError("group, sex and site are collinear: leave one of these columns out")
     of_persons = np.stack([np.ones(len(rows)), years], axis=1)
     for random, shared in ((of_persons, ""), (of_persons[:, :1], "every person of a group has one slope")):
         with warnings.catch_warnings():  # of an optimiser that fails: the next one follows
