@@ -21,27 +21,34 @@ def segment(image: str | Path, model: str | Path | None = None, **options: Any) 
     """Segment and measure an image file or the folder of a DICOM series.
 
     ``model``: a listed name or a weights file, None for the model that comes along; ``options``: the fields of
-    ``pipeline.SegmentOptions``. No cord is an answer with a flag. Raises SpinalCordSegError.
+    ``pipeline.SegmentOptions``; discs are looked for unless ``levels`` is given. No cord is an answer with a flag.
+    Raises SpinalCordSegError.
     """
     from SpinalCordSegLib.image_io import read_image
     from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint
     from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
+    from SpinalCordSegLib.vertebral_levels import LevelOptions
 
+    options.setdefault("levels", LevelOptions(find=True))
     return segment_image(read_image(Path(image)), load_checkpoint(find_model(model)), SegmentOptions(**options))
 
 
 def measure(mask: str | Path, image: str | Path | None = None, *, label: int | None = None) -> Case:
-    """Measure a mask made elsewhere, drawn on ``image``; ``label``: the cord's value in a map of several.
+    """Measure a mask made elsewhere; ``label``: the cord's value in a map of several. ``image``: what it was drawn on,
+    in which discs are looked for.
 
     Raises SpinalCordSegError.
     """
     from SpinalCordSegLib.case import case_name_of_mask
     from SpinalCordSegLib.image_io import read_cord, read_image
     from SpinalCordSegLib.pipeline import measure_mask
+    from SpinalCordSegLib.vertebral_levels import LevelOptions
 
     cord, notes = read_cord(Path(mask), label)
     drawn_on = None if image is None else read_image(Path(image))
-    return measure_mask(cord, case_name_of_mask(Path(mask)), image=drawn_on, notes=notes)
+    return measure_mask(
+        cord, case_name_of_mask(Path(mask)), image=drawn_on, notes=notes, levels=LevelOptions(find=drawn_on is not None)
+    )
 
 
 def __getattr__(name: str) -> Any:

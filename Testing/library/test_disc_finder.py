@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from SpinalCordSegLib import pipeline
+from SpinalCordSegLib import measure, pipeline
 from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.disc_finder import (
@@ -131,10 +131,7 @@ class TestShippedFinder:
 
     def test_found_disc_is_measured_and_named_automatic(self, shared_data: Path) -> None:
         folder = shared_data / "t1w_masked"
-        image = read_image(folder / "sct-testing_T1w.nii.gz")
-        mask = read_labels(folder / "sct-testing_T1w_seg-manual.nii.gz")
-        mask = mask.with_voxels(mask.voxels > 0)
-        case = measure_mask(mask, "neck", image=image, levels=LevelOptions(find=True))
+        case = measure(folder / "sct-testing_T1w_seg-manual.nii.gz", folder / "sct-testing_T1w.nii.gz")
         assert case.levels is not None
         assert {row.name for row in case.levels.rows} == {"C1", "C2", "C3", "C4", "C2-C3"}
         assert case.levels_asked is not None
@@ -145,7 +142,7 @@ class TestShippedFinder:
             next(one.mean_csa_mm2 for one in case.levels.rows if one.name == "C2-C3"), abs=1e-3
         )
         assert (row["c2_c3_coverage"], row["disc"]) == (1.0, "found")
-        assert measure_mask(mask, "neck", image=image).levels is None
+        assert measure(folder / "sct-testing_T1w_seg-manual.nii.gz").levels is None
 
     def test_why_no_disc_was_found_is_in_report_and_terminal(
         self, neck: tuple[Volume, Volume], tmp_path: Path, capsys: pytest.CaptureFixture[str]
