@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,6 +23,7 @@ from SpinalCordSegNodes.volumes import node_from_volume
 if TYPE_CHECKING:
     from SpinalCordSegLib.case import Case
     from SpinalCordSegLib.dicom import DicomSeries
+    from SpinalCordSegLib.identity import Identity
     from SpinalCordSegLib.work_list import WorkItem
 
 
@@ -132,7 +134,8 @@ def _image_of(case: Case, images: ImageFolder | None) -> tuple[FoundImage | None
     try:
         image = images.find(case)
         if image is None:
-            return None, "the folder of images holds none of this case's name: only the mask is shown"
+            text = "the folder of images holds neither the image that was measured nor one of this case's name"
+            return None, f"{text}: only the mask is shown"
         place_on(case.mask, image.volume)
     except SpinalCordSegError as error:
         return None, f"{error}: only the mask is shown"
@@ -149,69 +152,100 @@ class FoundImage(NamedTuple):
     is_known: bool = True
 
 
+class _Source(NamedTuple):
+    """An image that is there, not read yet. ``identity``: whose it is by its header."""
+
+    name: str
+    path: Path
+    identity: Callable[[], Identity | None]
+    read: Callable[[], Volume]
+
+
 class ImageFolder:
     """The images of a work list. A DICOM series lies in one folder. Headers are read once, and no image is read twice
     to be passed over twice."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._series: list[tuple[str, DicomSeries]] | None = None
-        self._fingerprints: dict[Path, str] = {}
+        self._fingerprints: dict[Path, str] = {}  # "": cannot be read
 
     def find(self, case: Case) -> FoundImage | None:
-        """The input of a case: the one with its fingerprint, first where the batch had found it; else the only one of
-        its name; None without.
+        """The input of a case: the one with its fingerprint, first where the batch had found it, then by its name, then
+        among all that are not another patient's by their header; else the only one of its name; None without.
 
-        Raises SpinalCordSegError where the only one of its name cannot be read.
+        Raises SpinalCordSegError where the only one of its name cannot be read or is another patient's.
         """
-        from SpinalCordSegLib.pipeline import fingerprint
-
         # of a mask made elsewhere the first is of its image, the other its own
         wanted = case.input.image_fingerprint or case.input.fingerprint
-        named: dict[Path, Callable[[], Volume]] = {}
-        for name, path, read in self._candidates(case):
-            if name == case.name:
-                named[path] = read
-            if self._fingerprints.get(path, wanted) != wanted:
-                continue
-            try:
-                volume = read()
-            except SpinalCordSegError:
-                continue
-            self._fingerprints[path] = fingerprint(volume)
-            if self._fingerprints[path] == wanted:
-                return FoundImage(path, volume)
+        first = self._folder / (case.input.source or "…")
+        if first.exists() and (found := self._same(_of_file(first), wanted)) is not None:
+            return found
+        sources = self._sources()
+        for one in sorted(sources, key=lambda one: one.name not in case.name):
+            if not _other_patient(case, one) and (found := self._same(one, wanted)) is not None:
+                return found
+        named = [one for one in sources if one.name == case.name]
         if len(named) != 1:
             return None
-        ((path, read),) = named.items()
-        return FoundImage(path, read(), is_known=False)
+        if differ := _other_patient(case, named[0]):
+            raise InputFileError(f"the image of this case's name is another patient's ({' and '.join(differ)} differ)")
+        return FoundImage(named[0].path, named[0].read(), is_known=False)
 
-    def _candidates(self, case: Case) -> Iterator[tuple[str, Path, Callable[[], Volume]]]:
-        """Name, path and reader of all whose name is part of the case's: files, then DICOM series."""
-        from SpinalCordSegLib.dicom import dicom_files, read_series
-        from SpinalCordSegLib.identity import safe_case_name
+    def _same(self, one: _Source, wanted: str) -> FoundImage | None:
+        """The image where its fingerprint is the one that is ``wanted``; "": no image's."""
+        from SpinalCordSegLib.pipeline import fingerprint
+
+        if not wanted or self._fingerprints.get(one.path, wanted) != wanted:
+            return None
+        self._fingerprints[one.path] = ""
+        with suppress(SpinalCordSegError):
+            volume = one.read()
+            self._fingerprints[one.path] = fingerprint(volume)
+            if self._fingerprints[one.path] == wanted:
+                return FoundImage(one.path, volume)
+        return None
+
+    def _sources(self) -> list[_Source]:
+        """Image files, then DICOM series."""
         from SpinalCordSegLib.image_io import find_inputs
 
-        first = self._folder / (case.input.source or "…")
-        files = [path for path in find_inputs([self._folder]) if path.is_file()]
-        for path in ([first] if first.exists() and first not in files else []) + sorted(files, key=first.__ne__):
-            if (name := safe_case_name(path)) in case.name or path == first:
-                yield name, path, partial(_read_file, path)
-        if self._series is None:
-            folders: dict[Path, list[Path]] = {}
-            for path in dicom_files(self._folder):
-                folders.setdefault(path.parent, []).append(path)
-            found = [series for files in folders.values() for series in _list(files)]
-            self._series = [(safe_case_name(series.files[0], series), series) for series in found]
-        for name, series in self._series:
-            if name in case.name:
-                yield name, series.files[0], partial(read_series, series)
+        return [_of_file(path) for path in find_inputs([self._folder]) if path.is_file()] + self._series
+
+    @cached_property
+    def _series(self) -> list[_Source]:
+        from SpinalCordSegLib.dicom import dicom_files, read_series
+        from SpinalCordSegLib.identity import safe_case_name
+
+        folders: dict[Path, list[Path]] = {}
+        for path in dicom_files(self._folder):
+            folders.setdefault(path.parent, []).append(path)
+        return [
+            _Source(
+                safe_case_name(one.files[0], one),
+                one.files[0],
+                partial(getattr, one, "identity"),
+                partial(read_series, one),
+            )
+            for files in folders.values()
+            for one in _list(files)
+        ]
 
 
-def _read_file(path: Path) -> Volume:
-    from SpinalCordSegLib.image_io import read_image
+def _of_file(path: Path) -> _Source:
+    from SpinalCordSegLib.identity import safe_case_name
+    from SpinalCordSegLib.image_io import read_identity, read_image
 
-    return read_image(path).volume
+    return _Source(safe_case_name(path), path, partial(read_identity, path), lambda: read_image(path).volume)
+
+
+def _other_patient(case: Case, one: _Source) -> list[str]:
+    """What case and header both state, and not alike; [] where the header cannot be read."""
+    from SpinalCordSegLib.identity import differing
+
+    try:
+        return differing(case.input.identity, one.identity())
+    except SpinalCordSegError:  # reading the image tells why
+        return []
 
 
 def _list(files: list[Path]) -> list[DicomSeries]:

@@ -90,14 +90,13 @@ def test_the_case_of_the_list_is_that_of_the_mask_in_hand(panel, scene, results)
 
 
 def test_an_image_found_by_its_name_alone_is_said_to_be_so(panel, results):
-    image = read_image(results.parent / "images" / "a.nii.gz").volume
-    write_volume(image.with_ijk(image.ijk + 1), results.parent / "images" / "a.nii.gz")  # another person's, say
+    for path in (results.parent / "images").iterdir():  # another person's, say
+        image = read_image(path).volume
+        write_volume(image.with_ijk(image.ijk + 1), path)
     work = panel.panel.work_list
     work.choose(results, results.parent / "images")
     work.next()
     assert work.case == "a" and "by its name alone" in panel.ui.statusLabel.text
-    work.next()
-    assert work.case == "b" and not panel.ui.statusLabel.text
 
 
 def test_a_correction_reaches_its_folder_though_another_folder_is_chosen_meanwhile(panel, results):
@@ -336,7 +335,7 @@ def archive(tmp_path) -> Path:
 
 
 def _case(name: str, fingerprint: str = "", source: str = "") -> SimpleNamespace:
-    found = SimpleNamespace(fingerprint=fingerprint, image_fingerprint="", source=source)
+    found = SimpleNamespace(fingerprint=fingerprint, image_fingerprint="", source=source, identity=None)
     return SimpleNamespace(name=name, input=found)
 
 
@@ -350,7 +349,8 @@ def test_a_series_is_found_by_its_fingerprint_and_no_image_is_read_twice(archive
     assert len(folders) <= 2 * _N
     folders.clear()
     assert images.find(_case(f"{_NAME}_ab12", "of an image that is not there")) is None and not folders
-    assert images.find(_case("another", known[0])) is None
+    assert images.find(_case("a-code", known[0])).path.parent.name == "P1", "a batch of one is called by --code"
+    assert images.find(_case("a-code")) is None
 
 
 def test_an_image_is_looked_for_first_where_the_batch_had_found_it(archive, monkeypatch):
@@ -366,8 +366,41 @@ def test_a_damaged_file_hides_no_other_series(archive):
     deflated = b"\x02\0\x10\0UI\x16\x001.2.840.10008.1.2.1.99"
     length = b"\x02\0\0\0UL\x04\0" + len(deflated).to_bytes(4, "little")
     damaged.write_bytes(b"\0" * 128 + b"DICM" + length + deflated + b"\xff" * 40)
-    volumes = [read().ijk for _name, _path, read in ImageFolder(archive)._candidates(_case(_NAME))]
+    volumes = [source.read().ijk for source in ImageFolder(archive)._sources()]
     assert sorted(int(voxels.min()) for voxels in volumes) == [40, 41, 42, 43]
+
+
+def test_a_case_of_a_code_finds_its_series_and_never_another_patient_s(panel, models, tmp_path, monkeypatch):
+    """Of the other patient's series, which has the case's name, not even the voxels are read."""
+    image, read = neck_image(np.diag([*SPACING_MM, 1.0])), dicom.read_series
+    write_series(image, tmp_path / "archive" / "1", PatientID="4711", SeriesDescription="T1w")
+    write_series(
+        image.with_ijk(image.ijk + 1),
+        tmp_path / "archive" / "2",
+        PatientID="4712",
+        SeriesDescription="K",
+        SeriesNumber=7,
+    )
+    model, results = str(models / "threshold.safetensors"), tmp_path / "results"
+    given = [str(tmp_path / "archive" / "1"), "--code", "K-7", "--output", str(results), "--model", model]
+    assert main(["segment", *given]) == 0
+    folders = []
+    monkeypatch.setattr(
+        dicom, "read_series", lambda series: folders.append(series.files[0].parent.name) or read(series)
+    )
+    work = panel.panel.work_list
+    work.choose(results, tmp_path / "archive")
+    work.next()
+    assert work._open[results / "K-7"].image.parent.name == "1" and folders == ["1"], panel.ui.statusLabel.text
+    shown = panel.panel.current.volume
+    assert shown is panel.panel.segment.volume and "mask only" not in shown.GetName()
+    slicer.mrmlScene.Clear(0)
+    for file in (tmp_path / "archive" / "1").iterdir():
+        file.unlink()
+    work.choose(results, tmp_path / "archive")
+    work.next()
+    assert work._open[results / "K-7"].image is None and folders == ["1"]
+    assert "another patient" in panel.ui.statusLabel.text and "4712" not in panel.ui.statusLabel.text
 
 
 def test_one_of_several_images_of_a_name_is_taken_by_its_fingerprint_only(tmp_path):
