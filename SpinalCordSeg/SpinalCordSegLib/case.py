@@ -525,7 +525,7 @@ def save_case(
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.part")
     with output_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-    with output_errors(folder), locked(folder) as is_ours:
+    with output_errors(folder), locked(folder):
         restore_interrupted(folder.parent, folder.name)
         remove_abandoned_parts(folder.parent)
         there = _fingerprints(folder)
@@ -544,7 +544,7 @@ def save_case(
                 shutil.copyfile(source, temporary / name)
             case = _fill(case, temporary, mask_format, save_probability, has_pictures)
             _refuse_strangers(folder, case.files)
-            if not is_ours() or _fingerprints(folder) != there:  # the pictures took a while
+            if _fingerprints(folder) != there:  # the pictures took a while
                 raise WouldReplaceError(f"{folder} {CHANGED_MEANWHILE}")
             _put_in_place(temporary, folder)
         finally:
@@ -884,7 +884,7 @@ def update_review(
     a version. ``who``: looks at slices. ``did``: a further act of theirs, such as "exported". Raises InputFileError,
     ConfigurationError (``change``; the mask is another one), WouldReplaceError, OutputError.
     """
-    with locked(folder) as is_ours:
+    with locked(folder):
         case = Case.load(folder, needs_slices=False)
         review = change(case.review)
         if decides_on is not None and review.state in DECISIONS:
@@ -898,7 +898,7 @@ def update_review(
             history = with_act(history, Act.now(what, by, case.mask_sha256, case.mask_sha256))
         is_new_state = review.state != case.review.state
         case = replace(case, review=review, history=history)
-        if not is_ours() or _file_sha256(folder / "report.json") != case.report_sha256:
+        if _file_sha256(folder / "report.json") != case.report_sha256:
             raise WouldReplaceError(f"{folder} {CHANGED_MEANWHILE}")
         write_json(folder / "report.json", case.as_json())
         if len(case.slices) or not case.volume_mm3:  # without the table the page would lose it too

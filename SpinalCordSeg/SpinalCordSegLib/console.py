@@ -25,7 +25,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from SpinalCordSegLib.errors import Cancelled, SpinalCordSegError
-from SpinalCordSegLib.files import explain, tell_waiting, to_json
+from SpinalCordSegLib.files import explain, report_waiting, to_json
 
 DONE, SOME_FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 130
 
@@ -172,7 +172,7 @@ def run_program(parser: Parser, argv: Sequence[str] | None) -> int:
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else BAD_INPUT
     reporter = Reporter(parser.prog, arguments.progress == "json")
-    tell_waiting[:] = [reporter.attention]
+    report_waiting[:] = [reporter.attention]
     with _signals_interrupt(), _logging_to_stderr(arguments.verbose):
         code = _run(arguments, reporter)
         if code is not None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import csv
 import errno
-import getpass
 import io
 import json
 import math
 import os
-import platform
 import re
 import secrets
 import shutil
@@ -21,7 +19,7 @@ from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import IO, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -322,130 +320,84 @@ def replace_names(text: str, names: Iterable[str], word: str) -> str:
     return text
 
 
-# One program at a time: a lock beside a file or folder that several may want to replace.
+# One program at a time: a lock of the operating system, which drops it when its holder ends, however that was.
 
 
 _LOCK_WAIT_S = 30.0  # whoever holds one replaces a few files, in seconds
-_LOCK_AGE_S = 900.0  # older than this it belongs to a program that was killed on another computer
-_RUNNING_AGE_S = 86400.0  # a program on this computer may be stopped for hours; after a day its number is another's
-_UNSIGNED_AGE_S = 10.0  # older than this and empty, its program was killed before it could sign it
-_TELL_AFTER_S = 2.0  # of waiting
+_REPORT_AFTER_S = 2.0  # of waiting
+_IS_WINDOWS = os.name == "nt"
+_HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 
 
-tell_waiting: list[Callable[[str], None]] = []
+report_waiting: list[Callable[[str], None]] = []
 """Called with a sentence when a lock is waited for; a program puts in what shows it."""
 
 
 @contextmanager
-def locked(path: Path, wait_s: float = _LOCK_WAIT_S) -> Iterator[Callable[[], bool]]:
+def locked(path: Path, wait_s: float = _LOCK_WAIT_S) -> Iterator[None]:
     """Nobody else who asks for the lock of ``path`` has it meanwhile, on this computer or on others of a network disk.
 
-    It is a file beside ``path`` that says who holds it; that of a killed program is taken away: at once where it ran on
-    this computer, else after 15 minutes. Gives what says whether the lock is still ours: a program that was stopped for
-    longer may have lost it. Raises OutputError when another program keeps it for ``wait_s``.
+    It is on a file beside ``path``, which goes again. Raises OutputError when another program keeps it for ``wait_s``.
     """
-    lock = path.with_name(f".{path.name}.lock")
-    own = _signature()
-    began, told = time.monotonic(), False
+    lock, end, is_reported = _lock_file(path), time.monotonic() + wait_s, False
     with output_errors(path):
-        while (holder := _take(lock, own)) is not None:
-            waited_s = time.monotonic() - began
-            if _is_abandoned(lock, holder):
-                _break(lock, holder)
-            elif waited_s > wait_s:
+        while (held := _open_locked(lock)) is None:
+            left_s = end - time.monotonic()
+            if left_s < 0:
                 raise OutputError(
-                    f"{path} is being changed by another program ({_owner(holder)}): wait until it has ended, then try"
-                    f" again; if it does not run any more, delete {lock}"
+                    f"{path} is being changed by another program: wait until it has ended, then try again"
                 )
-            else:
-                if waited_s > _TELL_AFTER_S and not told:
-                    told = True
-                    for tell in tell_waiting:
-                        tell(f"waiting for {path}: another program changes it ({_owner(holder)})")
-                time.sleep(0.05)
-    try:
-        yield lambda: _text(lock) == own
-    finally:
-        if _text(lock) == own:
+            if left_s < wait_s - _REPORT_AFTER_S and not is_reported:
+                is_reported = True
+                for report in report_waiting:
+                    report(f"waiting for {path}: another program changes it")
+            time.sleep(0.05)
+    with held:
+        try:
+            yield
+        finally:
+            if _IS_WINDOWS:  # removes no file that is open
+                held.close()
             _remove(lock)
 
 
-def _signature() -> str:
-    """What is written into a lock: a word of our own, process, computer, time, account, program."""
-    try:
-        account = getpass.getuser()
-    except (OSError, KeyError, ImportError):  # an account without a name
-        account = "unknown"
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    words = (secrets.token_hex(8), str(os.getpid()), platform.node(), now, account, Path(sys.argv[0]).name or "python")
-    return " ".join("".join(word.split()) or "-" for word in words)
-
-
-def _owner(holder: str) -> str:
-    """ "user@host, spinalcordseg, since 2024-01-31T12:00:00Z" """
-    words = holder.split()
-    if len(words) < 6:
-        return "it does not say which"
-    return f"{words[4]}@{words[2]}, {words[5]}, process {words[1]}, since {words[3]}"
-
-
 def is_locked(path: Path) -> bool:
-    """Whether a program that runs holds the lock of ``path``."""
-    lock = path.with_name(f".{path.name}.lock")
-    return lock.exists() and not _is_abandoned(lock, _text(lock))
-
-
-def _take(lock: Path, own: str) -> str | None:
-    """None when the lock is ours now, else what its holder wrote into it."""
+    """Whether a program holds the lock of ``path``."""
     try:
-        handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-    except FileExistsError:
-        return _text(lock)
-    except PermissionError:  # Windows, of a file that is just being removed
-        if not lock.exists():
-            raise
-        return _text(lock)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(own)
-    found = _text(lock)  # another's, where that one took our empty lock for a killed program's
-    return None if found == own else found
-
-
-def _is_abandoned(lock: Path, holder: str) -> bool:
-    words = holder.split()
-    limit_s = _LOCK_AGE_S if holder else _UNSIGNED_AGE_S
-    if os.name == "posix" and len(words) > 2 and words[1].isdecimal() and words[2] == platform.node():
-        try:
-            os.kill(int(words[1]), 0)
-        except (ProcessLookupError, OverflowError):
-            return True
-        except PermissionError:  # it runs, for another user
-            pass
-        limit_s = _RUNNING_AGE_S
-    try:
-        return time.time() - lock.stat().st_mtime > limit_s
+        with _lock_file(path).open("rb+") as file:
+            return not try_lock(file)
     except OSError:
         return False
 
 
-def _break(lock: Path, holder: str) -> None:
-    """Take an abandoned lock away. Where another program was faster and holds it by now, that one gets it back."""
-    aside = lock.with_name(f"{lock.name}.{secrets.token_hex(6)}.part")
+def try_lock(file: IO[bytes]) -> bool:
+    """Lock a file until it is closed; False when somebody has it. On a disk without locks everybody gets it."""
     try:
-        os.rename(lock, aside)
-    except OSError:
-        return
-    if _text(aside) != holder:
-        with suppress(OSError):
-            os.link(aside, lock)
-    _remove(aside)
+        if _IS_WINDOWS:
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+        else:
+            import fcntl
+
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)  # type: ignore[attr-defined, unused-ignore]
+    except OSError as error:
+        return error.errno not in _HELD
+    return True
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+def _lock_file(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
+
+
+def _open_locked(lock: Path) -> IO[bytes] | None:
+    """None where somebody has it, or has just removed the file that was locked here."""
+    file = lock.open("ab")
+    with suppress(FileNotFoundError):
+        if try_lock(file) and os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+            return file
+    file.close()
+    return None
 
 
 # Dataclasses as JSON and back.

@@ -21,10 +21,11 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from SpinalCordSegLib.console import Reporter, add_command, length_mm, new_program, run_program, slice_range
 from SpinalCordSegLib.errors import DeviceError
+from SpinalCordSegLib.files import try_lock
 
 HEARTBEAT = b"stay\n"
 SCRATCH_VARIABLE = "SPINALCORDSEG_SCRATCH"
@@ -126,7 +127,7 @@ class ScratchFolder:
             base.mkdir(parents=True, exist_ok=True)
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
         self._lock = (self.path / _LOCK_NAME).open("wb")
-        _try_lock(self._lock)
+        try_lock(self._lock)
 
     def remove(self) -> None:
         """Remove the folder and all in it; harmless when it is gone already. What cannot be removed yet is left."""
@@ -160,25 +161,9 @@ def _remove(path: Path) -> None:
 def _is_abandoned(path: Path) -> bool:
     try:
         with (path / _LOCK_NAME).open("rb+") as lock:
-            return _try_lock(lock)
+            return try_lock(lock)
     except OSError:  # no such folder of ours, or somebody else's and not for us to open
         return False
-
-
-def _try_lock(file: IO[bytes]) -> bool:
-    """Lock a file until it is closed; False when another process has it."""
-    try:
-        if _IS_WINDOWS:
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
-        else:
-            import fcntl
-
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)  # type: ignore[attr-defined, unused-ignore]
-    except OSError:
-        return False
-    return True
 
 
 # Commands for the panels alone. Files have fixed names in the folder that the worker runs in.

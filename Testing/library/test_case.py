@@ -5,7 +5,7 @@ import json
 import os
 import threading
 import time
-from contextlib import nullcontext
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timezone
 from math import isnan
@@ -252,29 +252,47 @@ def test_kill_minus_nine_at_any_moment_leaves_a_whole_case(folder: Path, work_un
 
 
 def test_a_lock_is_waited_for_and_reported(tmp_path: Path, monkeypatch) -> None:
-    inside = threading.Event()
-    leave = threading.Event()
-
-    def hold() -> None:
-        with files.locked(tmp_path / "neck"):
-            inside.set()
-            leave.wait(60)
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    inside.wait(60)
-    told: list[str] = []
-    monkeypatch.setattr(files, "tell_waiting", [told.append])
-    monkeypatch.setattr(files, "_TELL_AFTER_S", 0.0)
-    owner = rf"by another program \(.+@{files.platform.node()}, .+, process {os.getpid()}, since 20"
-    with pytest.raises(OutputError, match=owner), files.locked(tmp_path / "neck", 0.1):
-        pass
-    assert len(told) == 1 and told[0].startswith(f"waiting for {tmp_path / 'neck'}: another program changes it (")
-    leave.set()
+    reported: list[str] = []
+    monkeypatch.setattr(files, "report_waiting", [reported.append])
+    monkeypatch.setattr(files, "_REPORT_AFTER_S", 0.0)
     with files.locked(tmp_path / "neck"):
-        assert (tmp_path / ".neck.lock").is_file()
-    holder.join()
+        assert _names(tmp_path) == {".neck.lock"} and files.is_locked(tmp_path / "neck")
+        with pytest.raises(OutputError, match="by another program"), files.locked(tmp_path / "neck", 0.1):
+            pass
+    assert reported == [f"waiting for {tmp_path / 'neck'}: another program changes it"]
+    (tmp_path / ".neck.lock").touch()  # a killed program left its file
+    assert not files.is_locked(tmp_path / "neck")
+    with files.locked(tmp_path / "neck", 0.1):
+        pass
     assert _names(tmp_path) == set()
+
+
+def test_of_many_who_want_a_lock_one_has_it_at_a_time(tmp_path: Path) -> None:
+    """The file is made and removed anew by each."""
+    inside: list[int] = []
+
+    def work(number: int) -> None:
+        for _ in range(20):
+            with files.locked(tmp_path / "neck"):
+                inside.append(number)
+                time.sleep(0.0005)
+                assert inside == [number]
+                inside.clear()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert _names(tmp_path) == set()
+
+
+def test_a_disk_without_locks_is_no_reason_to_stop(tmp_path: Path, monkeypatch) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with files.locked(tmp_path / "neck"):
+        pass
 
 
 def test_a_replacement_that_is_under_way_is_left_to_its_program(folder: Path) -> None:
@@ -285,74 +303,6 @@ def test_a_replacement_that_is_under_way_is_left_to_its_program(folder: Path) ->
             Case.load(folder)
         assert hidden.is_dir()
     assert Case.load(folder).name == "neck" and not hidden.exists()
-
-
-@pytest.mark.parametrize("left", ["a 999999999 {host} 2024", "a 1 elsewhere 2024", ""])
-def test_the_lock_of_a_killed_program_is_taken_away(tmp_path: Path, left: str, monkeypatch) -> None:
-    lock = tmp_path / ".neck.lock"
-    lock.write_text(left.format(host=files.platform.node()))
-    if "host" not in left:
-        with pytest.raises(OutputError, match="another program"), files.locked(tmp_path / "neck", 0.1):
-            pass
-        age_s = 901 if left else 11  # killed before it could sign its lock: nobody waits a quarter of an hour for that
-        os.utime(lock, (time.time() - age_s,) * 2)
-    with files.locked(tmp_path / "neck", 0.1):
-        assert lock.read_text() != left
-    assert _names(tmp_path) == set()
-
-
-@pytest.mark.parametrize("of_another_user", [False, True])
-def test_a_program_that_is_stopped_on_this_computer_keeps_its_lock(
-    tmp_path: Path, monkeypatch, of_another_user
-) -> None:
-    def kill(*_: int) -> None:
-        if of_another_user:
-            raise PermissionError
-
-    monkeypatch.setattr(os, "kill", kill)
-    lock = tmp_path / ".neck.lock"
-    lock.write_text(f"a {os.getpid()} {files.platform.node()} 2024-01-31T12:00:00Z somebody program")
-    os.utime(lock, (time.time() - 4000,) * 2)
-    with pytest.raises(OutputError, match=f"delete {lock}"), files.locked(tmp_path / "neck", 0.1):
-        pass
-
-
-@pytest.mark.parametrize("theirs", ["a 1 elsewhere 2024-01-31T12:00:00Z another program", ""])
-def test_of_two_programs_that_break_a_lock_one_has_it(tmp_path: Path, monkeypatch, theirs: str) -> None:
-    """The other one was faster: it has the lock by now, or is just about to take it."""
-    lock, rename = tmp_path / ".neck.lock", os.rename
-
-    def late(source: Path, target: Path) -> None:
-        lock.write_text(theirs) if theirs else lock.unlink()
-        rename(source, target)
-
-    lock.write_text(f"a 999999999 {files.platform.node()} 2024-01-31T12:00:00Z somebody program")
-    monkeypatch.setattr(os, "rename", late)
-    refused = pytest.raises(OutputError, match="another@elsewhere") if theirs else nullcontext()
-    with refused, files.locked(tmp_path / "neck", 0.1):
-        assert not theirs
-    assert [path.read_text() for path in tmp_path.iterdir()] == [theirs] * bool(theirs)
-
-
-@pytest.mark.parametrize("kind", ["going", "gone", "forbidden"])
-def test_a_lock_that_is_just_being_removed_is_waited_for(tmp_path: Path, monkeypatch, kind: str) -> None:
-    """Windows refuses it as if forbidden; elsewhere it may be gone before it is read."""
-    lock, opened, refused = tmp_path / ".neck.lock", os.open, []
-
-    def refuse(path: Path, *how: int) -> int:
-        if kind == "forbidden" or not refused:
-            refused.append(path)
-            raise (FileExistsError if kind == "gone" else PermissionError)(errno.EACCES, "Access is denied")
-        return opened(path, *how)
-
-    if kind == "going":
-        lock.touch()
-    monkeypatch.setattr(os, "open", refuse)
-    monkeypatch.setattr(time, "sleep", lambda _: lock.unlink(missing_ok=True))
-    monkeypatch.setattr(files.getpass, "getuser", lambda: os.environ["NO SUCH VARIABLE"])
-    ends = pytest.raises(OutputError, match="no permission") if kind == "forbidden" else nullcontext()
-    with ends, files.locked(tmp_path / "neck"):
-        assert kind != "forbidden" and " unknown " in lock.read_text()
 
 
 def test_of_two_corrections_at_once_one_wins_and_the_other_is_told(folder: Path, ai: Case) -> None:
