@@ -27,13 +27,7 @@ from SpinalCordSegTrainerLib.augmentation import augment
 from SpinalCordSegTrainerLib.config import AugmentConfig, LossConfig, SourceConfig, TrainingConfig
 from SpinalCordSegTrainerLib.distributed import ALONE, Processes
 from SpinalCordSegTrainerLib.losses import segmentation_loss
-from SpinalCordSegTrainerLib.slice_cache import (
-    FILES,
-    SliceCache,
-    check_normalisation,
-    evenly,
-    slices_of,
-)
+from SpinalCordSegTrainerLib.slice_cache import SliceCache, check_normalisation, evenly, slices_of
 from SpinalCordSegTrainerLib.split import Split, split_by_name, split_patients
 
 _log = logging.getLogger(__name__)
@@ -149,9 +143,7 @@ def _check_split(parts: Sequence[Split], config: TrainingConfig) -> None:
 
 def _provenance(cache: SliceCache, source: SourceConfig, slices: int, patients: int) -> dict[str, Any]:
     # A model is handed on; the names of the cases it learned from, which may be patients', stay in the cache.
-    made_from = {name: value for name, value in cache.info.source.items() if name != FILES}
-    if "cases" in made_from:
-        made_from["cases"] = len(made_from["cases"])
+    made_from = {name: len(value) if name == "cases" else value for name, value in cache.info.source.items()}
     return {
         "cache": cache.folder.name,
         "kind": cache.info.kind,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -47,7 +48,6 @@ STOP_FILE = "stop"
 """A file of this name in a run's folder ends the run after its update at hand, saved."""
 
 _DATA_HELP = "folder of images and label maps (NAME and NAME_seg, or BIDS), manifest (CSV) or ITK-SNAP workspace"
-_MOST_LISTED = 5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -219,7 +219,7 @@ def base_configuration(arguments: argparse.Namespace) -> TrainingConfig:
 def configuration(arguments: argparse.Namespace, reporter: Reporter) -> TrainingConfig:
     """The configuration with its sources. A data folder is cached in the output folder, a slice cache taken as it is.
 
-    With --resume it is the run's own; data that is named again must be the run's. With --from, network and
+    With --resume it is the run's own, and so are its slices, whatever data is named again. With --from, network and
     normalisation are the model's where none were asked for, and a single patient is enough: then nobody is held out.
     """
     from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint
@@ -228,7 +228,7 @@ def configuration(arguments: argparse.Namespace, reporter: Reporter) -> Training
     from SpinalCordSegTrainerLib.slice_cache import SliceCache
     from SpinalCordSegTrainerLib.split import read_split
 
-    chosen, data, own_cache = base_configuration(arguments), arguments.data, arguments.output / "cache"
+    chosen, data = base_configuration(arguments), arguments.data
     if arguments.resume and arguments.config is None:
         start, split, policies = arguments.start, arguments.split, {source.policy for source in chosen.sources}
         other = {
@@ -239,8 +239,6 @@ def configuration(arguments: argparse.Namespace, reporter: Reporter) -> Training
         if any(other.values()):
             begun = ", ".join(name for name, changed in other.items() if changed)
             raise ConfigurationError(f"{begun}: a run goes on as it was begun; leave it out, or begin a new run")
-        if data is not None and is_slice_cache(own_cache):
-            ensure_cache(matched_files(arguments), own_cache, chosen, arguments.only_labelled, reporter)
         return chosen
     asked = {one.partition(".")[0].partition("=")[0] for one in arguments.settings}
     if arguments.split is not None:
@@ -255,7 +253,7 @@ def configuration(arguments: argparse.Namespace, reporter: Reporter) -> Training
     if data is not None:
         cache = data
         if not is_slice_cache(data):
-            cache = own_cache
+            cache = arguments.output / "cache"
             ensure_cache(matched_files(arguments), cache, chosen, arguments.only_labelled, reporter)
         elif arguments.config is None and "normalisation" not in asked:
             made = from_dict(NormalisationConfig, SliceCache.open(data).info.normalisation)
@@ -287,34 +285,23 @@ def matched_files(arguments: argparse.Namespace) -> MatchedFiles:
 def ensure_cache(
     matched: MatchedFiles, folder: Path, config: TrainingConfig, only_labelled: bool, reporter: Reporter
 ) -> None:
-    """Have the slices of these cases in ``folder``, inside a command's output folder: those there where they were made
-    alike, else new ones, which take their place once complete.
+    """Have the slices of these cases in ``folder``, inside a command's output folder: written anew, but where a run has
+    begun to learn from those there.
 
-    Raises ConfigurationError for slices of other data, or where a run has begun to learn from slices made otherwise.
+    Raises ConfigurationError for slices that no such command wrote.
     """
     from SpinalCordSegTrainerLib.run_folder import training_begun
-    from SpinalCordSegTrainerLib.slice_cache import FILES, SliceCache, changes, different_normalisation
+    from SpinalCordSegTrainerLib.slice_cache import SliceCache
 
-    there = is_slice_cache(folder)
-    if there:
-        cache, cases = SliceCache.open(folder), matched.cases
-        source = cache.info.source
-        foreign = cache.info.kind != "real" or set(source.get(FILES, ())).isdisjoint(case.name for case in cases)
-        if foreign or source.get("boundary_offset_mm"):
-            raise ConfigurationError(f"{folder}: holds slices of other data; choose another output folder")
-        different = different_normalisation(cache, config.normalisation)
-        changed = [*changes(source, cases, only_labelled), *([different] if different else [])]
-        if not changed:
-            return
-        more = f"; and {len(changed) - _MOST_LISTED} more" if len(changed) > _MOST_LISTED else ""
-        listed = "; ".join(changed[:_MOST_LISTED]) + more
+    if is_slice_cache(folder):
         if training_begun(folder.parent):
-            raise ConfigurationError(
-                f"{folder}: a run here has begun on slices that were made otherwise: {listed}; go on with the same data"
-                " and options, or choose another output folder"
-            )
-        reporter.text(f"{folder} is made anew: {listed}")
-    write_slices(matched, folder, config, reporter, only_labelled=only_labelled, replacing=there)
+            reporter.text(f"{folder}: the slices that the run here began with are used")
+            return
+        made = SliceCache.open(folder).info
+        if made.kind != "real" or made.source.get("boundary_offset_mm"):
+            raise ConfigurationError(f"{folder}: holds slices of other data; choose another output folder")
+        shutil.rmtree(folder)
+    write_slices(matched, folder, config, reporter, only_labelled=only_labelled)
 
 
 def write_slices(
@@ -350,12 +337,11 @@ def _train(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
     output = arguments.output
     with join_processes(chosen_device(arguments)) as processes:
-        # The first process writes the caches that the others read. Ctrl-C ends that at once.
-        first = configuration(arguments, reporter) if processes.first else None
-        processes.any(False)  # until they are there
+        # The first process writes the slices that the others wait for. Ctrl-C ends that at once.
+        config = processes.gathered({0: configuration(arguments, reporter)} if processes.first else {})[0]
         with stop_in_order(output, arguments) as stopped:
             run = Training(
-                first or configuration(arguments, reporter),
+                config,
                 output,
                 resume=arguments.resume,
                 processes=processes,

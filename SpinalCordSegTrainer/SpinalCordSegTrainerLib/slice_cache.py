@@ -7,13 +7,12 @@ volume survives; and ``cache.json``. Memory stays bounded: only the slices of a 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tokenize import TokenError
@@ -23,19 +22,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from SpinalCordSegLib.dicom import dicom_files
 from SpinalCordSegLib.errors import ConfigurationError, OutputError, TrainingDataError
-from SpinalCordSegLib.files import (
-    explain,
-    file_stem,
-    file_suffix,
-    from_json,
-    parse_json,
-    remove_abandoned_parts,
-    to_json,
-)
+from SpinalCordSegLib.files import explain, from_json, parse_json, remove_abandoned_parts, to_json
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig, normalise, normalise_coverage
-from SpinalCordSegTrainerLib.dataset import LabelledCase, LoadedCase, chosen_label, load_case
+from SpinalCordSegTrainerLib.dataset import LabelledCase, LoadedCase, load_case
 from SpinalCordSegTrainerLib.dataset_check import refuse_twin
 
 _HEADER_BYTES = 128  # of an NPY file of three axes
@@ -51,7 +41,7 @@ class CacheInfo:
 
     ``normalisation``: fields of the model's NormalisationConfig, empty when unknown. ``centres``: (row, column) of the
     cord in pixels per slice, None for a slice without cord. ``source``: what the slices were made from, for the model
-    card, which leaves out ``FILES``.
+    card.
     """
 
     size: int
@@ -105,10 +95,8 @@ class SliceCache:
         kind: Literal["simulated", "real"],
         source: dict[str, Any],
         dtype: Dtype = "uint8",
-        replacing: bool = False,
     ) -> SliceCache:
-        """Stream slices to disk; the folder appears only once complete. Nothing that is there is replaced, but with
-        ``replacing`` the cache there.
+        """Stream slices to disk; the folder appears only once complete. Nothing that is there is replaced.
 
         Raises TrainingDataError for no slice at all or slices of different sizes, OutputError when the folder holds
         files already, another program was faster, or the system refuses.
@@ -116,16 +104,14 @@ class SliceCache:
         folder = Path(folder)
         part = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.part")
         try:
-            if folder.exists() and any(folder.iterdir()) and not replacing:
+            if folder.exists() and any(folder.iterdir()):
                 raise OutputError(f"{folder}: already holds files; choose another folder or remove it")
             remove_abandoned_parts(folder.parent)
             part.mkdir(parents=True)
             size, subjects, centres = _stream(part, slices, dtype, folder)
             info = CacheInfo(size, normalisation, kind, source, tuple(subjects), tuple(centres))
             (part / "cache.json").write_text(json.dumps(to_json(info)), encoding="utf-8")
-            if replacing:
-                shutil.rmtree(folder)
-            elif folder.exists():
+            if folder.exists():
                 folder.rmdir()  # it is empty, else it is refused; Windows does not replace it
             os.replace(part, folder)
         except OSError as error:
@@ -135,21 +121,17 @@ class SliceCache:
         return cls.open(folder)
 
 
-def different_normalisation(cache: SliceCache, wanted: NormalisationConfig) -> str:
-    """How the slices were normalised otherwise than a model wants it, as text; "" where they were not."""
+def check_normalisation(cache: SliceCache, wanted: NormalisationConfig) -> None:
+    """Raise ConfigurationError where the slices were normalised otherwise than a model wants it."""
     # How large the network's view may be and how label maps are cut does not change what a cached slice looks like.
     ignored = {"min_size", "max_size", "labels"} | ({"size"} if wanted.kind == "fixed_pixel" else set())
     for name, asked in asdict(wanted).items():
         made = cache.info.normalisation.get(name, asked)  # a cache of an earlier version lacks some
         if name not in ignored and made != asked:
-            return f"was normalised with {name} {made!r}, {asked!r} is wanted"
-    return ""
-
-
-def check_normalisation(cache: SliceCache, wanted: NormalisationConfig) -> None:
-    """Raise ConfigurationError where the slices were normalised otherwise than a model wants it."""
-    if different := different_normalisation(cache, wanted):
-        raise ConfigurationError(f"{cache.folder}: {different}; use the same or write the cache again")
+            raise ConfigurationError(
+                f"{cache.folder}: was normalised with {name} {made!r}, {asked!r} is wanted; use the same or write the"
+                " cache again"
+            )
 
 
 def _shares(values: NDArray) -> NDArray[np.float32]:
@@ -213,56 +195,6 @@ def evenly(indices: NDArray[np.int64], count: int | None) -> NDArray[np.int64]:
     return indices[np.linspace(0, len(indices) - 1, count).round().astype(np.int64)]
 
 
-# What slices were made from, and what of it is otherwise now. Nothing of ``FILES`` goes into a model file.
-
-
-FILES = "files"  # in a cache's ``source``: case → whose it is, the cord's value, digests of image and label map
-_HEADERS = (".hdr", ".mhd", ".nhdr")  # the voxels lie in a file of the same name beside them
-
-
-def case_manifest(case: LabelledCase) -> dict[str, Any]:
-    """What of one case the slices depend on."""
-    return {
-        "subject": case.subject,
-        "label value": chosen_label(case),
-        "series": case.series,
-        "reading (--tolerant)": case.tolerant,
-        "image": _digest(case.image),
-        "label map": _digest(case.label),
-    }
-
-
-def changes(source: Mapping[str, Any], cases: Sequence[LabelledCase], only_labelled: bool) -> list[str]:
-    """How the cache of this ``source`` differs from one that would be made of these cases now, as text; empty where it
-    does not. ``only_labelled``: as cache_cases takes it."""
-    found = [] if source.get("only_labelled") == only_labelled else ["--only-labelled given or not"]
-    then, now = source[FILES], {case.name: case for case in cases}
-    found += [f"{name} is new" for name in sorted(now.keys() - then.keys())]
-    found += [f"{name} is gone" for name in sorted(then.keys() - now.keys())]
-    for name in sorted(now.keys() & then.keys()):
-        other = [key for key, value in case_manifest(now[name]).items() if then[name].get(key) != value]
-        found += [f"{name}: another {', '.join(other)}"] if other else []
-    return found
-
-
-def _digest(path: Path) -> str | None:
-    """SHA-256 of all files of an image; None where one cannot be read."""
-    files = [path]
-    if path.is_dir():
-        files = list(dicom_files(path))
-    elif file_suffix(path) in _HEADERS:
-        files += sorted(one for one in path.parent.glob(f"{file_stem(path)}.*") if one != path and one.is_file())
-    digest = hashlib.sha256()
-    try:
-        for one in files:
-            with one.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-    except OSError:
-        return None
-    return digest.hexdigest()
-
-
 # Labelled cases → slices on the model's grid, by its own normalisation → a slice cache.
 
 
@@ -296,7 +228,6 @@ def cache_cases(
     config: NormalisationConfig,
     *,
     only_labelled: bool = False,
-    replacing: bool = False,
     progress: Callable[[int, int], None] | None = None,
     adjust: Callable[[NDArray[np.float32]], NDArray[np.float32]] = lambda coverage: coverage,
     **more: Any,
@@ -308,13 +239,11 @@ def cache_cases(
     ``adjust`` changes the coverage of each slice, and ``more`` says how, in the cache's ``source``.
     """
     used: list[str] = []
-    files: dict[str, Any] = {}
     seen: dict[bytes, LabelledCase] = {}
     problems: list[tuple[str, str]] = []
 
     def stream() -> Iterator[CachedSlice]:
         for number, case in enumerate(cases):
-            files[case.name] = case_manifest(case)
             try:
                 loaded = load_case(case)
                 refuse_twin(loaded, seen)
@@ -336,8 +265,7 @@ def cache_cases(
         stream(),
         normalisation=asdict(config),
         kind="real",
-        source={"cases": used, "only_labelled": only_labelled, **more, FILES: files},
+        source={"cases": used, "only_labelled": only_labelled, **more},
         dtype="float16",
-        replacing=replacing,
     )
     return written, problems
