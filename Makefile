@@ -16,6 +16,7 @@ WORKERS ?= 2
 VENV := .venv
 PY := $(VENV)/bin/python
 RECIPES = PYTHONPATH=SpinalCordSegTrainer $(PY) -m Recipes
+TABLE1 := SpinalCordSegTrainer/Recipes/table1.json
 INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
 
 # One thread per process: two test workers with a pool of threads each only get into each other's way.
@@ -101,6 +102,14 @@ graphs: $(VENV)/.installed-dev ## Export the networks for ONNX Runtime, after on
 .PHONY: model
 model: $(VENV)/.installed-dev ## Train the model that ships anew, from public data (hours); result in runs/cervical_t1w
 	@$(MAKE) --no-print-directory -f SpinalCordSegTrainer/Recipes/cervical_t1w.mk PY=$(PY)
+
+.PHONY: table1
+table1: $(VENV)/.installed-dev ## Train the paper's Table 1 scaled down (hours, goes on where it stopped); runs/table1
+	@cd runs/table1/simulated 2>/dev/null || $(RECIPES) simulate --maps "$${SPINALCORDSEG_DATA:-../shared/data}" \
+	    --count 1500 --seed 301 --set kind=paper --set intensity=minmax --output runs/table1/simulated
+	@$(RECIPES) cache "$${SPINALCORDSEG_DATA:-../shared/data}/t2_masked" --config $(TABLE1) --output runs/table1/t2w
+	@$(RECIPES) cache "$${SPINALCORDSEG_DATA:-../shared/data}/t2star_masked" --config $(TABLE1) --output runs/table1/t2starw
+	@$(RECIPES) table1 --scaled --config $(TABLE1) --output runs/table1
 
 .PHONY: bench
 bench: $(VENV)/.installed-dev ## Time everything on this machine (BENCH_ARGS="--only whole --quick"); out/bench

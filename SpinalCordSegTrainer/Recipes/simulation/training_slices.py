@@ -94,8 +94,9 @@ _FAMILIES: tuple[Family, ...] = ("paper", "t1w", "transfer", "inversion", "rando
 
 @dataclass(frozen=True)
 class SimulateConfig:
-    """``count`` slices, ``slices_per_neck`` of each person; the seed fixes every pixel. ``hold_out``: names of cord
-    shapes kept for validation. ``families``: shares of the protocols paper, t1w, transfer, inversion, random.
+    """``count`` slices, ``slices_per_neck`` of each person; the seed fixes every pixel. ``kind``: of the normalisation
+    that the slices stand for ("paper": a field of view of ``size`` pixels). ``hold_out``: cord shapes for validation.
+    ``families``: shares of the protocols paper, t1w, transfer, inversion, random.
     ``no_cord``: share of slices above the foramen magnum, beside the cord, or of nothing but noise. ``phantoms``: so
     many of the library's phantoms follow, six slices each. ``least_contrast``: between cord and fluid, against the
     brighter of the two; ``least_cnr``: between them, against the noise's SD (the bright tissues' signal stands for the
@@ -110,6 +111,7 @@ class SimulateConfig:
     slices_per_neck: int = 6
     size: int = 256
     pixel_mm: float = 0.7
+    kind: str = "fixed_pixel"
     intensity: str = "percentile"
     hold_out: tuple[str, ...] = VALIDATION_SHAPES
     families: tuple[float, ...] = (0.23, 0.29, 0.18, 0.12, 0.18)
@@ -131,7 +133,8 @@ class SimulateConfig:
             raise ConfigurationError("no_cord, heavy_noise, touching and beyond_csa are shares: 0 to 1")
 
     def normalisation(self) -> NormalisationConfig:
-        return NormalisationConfig(kind="fixed_pixel", pixel_mm=self.pixel_mm, intensity=self.intensity)
+        pixel_mm = self.pixel_mm if self.kind == "fixed_pixel" else None
+        return NormalisationConfig(self.kind, pixel_mm=pixel_mm, intensity=self.intensity)
 
 
 @dataclass(frozen=True, eq=False)
