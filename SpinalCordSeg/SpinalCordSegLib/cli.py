@@ -103,7 +103,7 @@ def _add_segment(commands: Any) -> None:
     )
     add("--model", metavar="MODEL", help=_MODEL_HELP)
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: %(default)s")
-    add("--threshold", type=float, default=0.5, metavar="P", help="probability of cord (default: 0.5)")
+    add("--threshold", type=float, metavar="P", help="probability of cord (default: 0.5, on T2w the model's own)")
     add(
         "--smooth-z", type=length_mm, default=0.8, metavar="MM",
         help="for slices thinner than twice this, the probability is smoothed along z by this SD, and where the image"

@@ -105,7 +105,8 @@ def segment(arguments: Namespace, reporter: Reporter) -> int:
         slice_range=arguments.range,
         keep_date=arguments.keep_date,
     )
-    check_threshold(options.threshold)  # refused before the first image is read
+    if options.threshold is not None:
+        check_threshold(options.threshold)  # refused before the first image is read
     levels = _level_options(arguments, inputs, reporter)
     checkpoint = load_checkpoint(find_model(arguments.model))
 

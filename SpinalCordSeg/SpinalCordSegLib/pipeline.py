@@ -61,12 +61,12 @@ _HASHED_PLANES = 16  # at a time: 16 float32 that lie side by side are one line 
 @dataclass(frozen=True)
 class SegmentOptions:
     """How to segment and measure. ``smooth_z_mm``: the SD of ``smooth_z``; 0 leaves every slice to itself, so that none
-    is imputed either. ``track_cord``: see ``predict``.
+    is imputed either. ``threshold`` None: 0.5, on T2w-like images the model's own. ``track_cord``: see ``predict``.
     ``slice_range``: half-open, indices of the input's own slices; it limits what is measured, never what is segmented.
     ``levels``: marked discs. ``keep_date``: the report may state the day of the scan, which tells who the patient is to
     those who know it."""
 
-    threshold: float = 0.5
+    threshold: float | None = None
     smooth_z_mm: float = SMOOTH_Z_MM
     device: str = "auto"
     track_cord: bool = True
@@ -91,7 +91,8 @@ def segment_image(
     from SpinalCordSegLib.inference import predict
 
     options = options or SegmentOptions()
-    threshold, report = options.threshold, progress or (lambda stage, done, total: None)
+    threshold = 0.5 if options.threshold is None else options.threshold
+    report = progress or (lambda stage, done, total: None)
     check_threshold(threshold)
     canonical_range(image.volume, options.slice_range)  # a wrong range is reported before the long work
     prediction = predict(
@@ -105,9 +106,12 @@ def segment_image(
     report("measure", 0, 0)
     started = time.perf_counter()
     probability = smooth_z(prediction.probability, options.smooth_z_mm)
-    cord = find_cord(probability, image.volume, threshold, impute=options.smooth_z_mm > 0)
+    impute, c = options.smooth_z_mm > 0, checkpoint
+    cord = find_cord(probability, image.volume, threshold, impute=impute)
+    if options.threshold is None and _contrast(image, cord.mask) == "T2w-like":
+        threshold = c.calibration.t2w_threshold
+        cord = find_cord(probability, image.volume, threshold, impute=impute)
     cord = with_bands(cord, probability, place_on(image.volume, probability), threshold)
-    c = checkpoint
     return _measured(
         image.case_name,
         image,
@@ -122,11 +126,15 @@ def segment_image(
         mask_state="AI",
         review=Review(AI),
         model=ModelSummary(c.name, c.version, c.sha256, c.licence, c.provenance, c.scores),
-        threshold=options.threshold,
+        threshold=threshold,
         smooth_z_mm=options.smooth_z_mm,
         device=prediction.device,
         engine=prediction.engine,
     )
+
+
+def _contrast(image: Image, cord: Volume) -> str:
+    return contrast_of(image.volume, place_on(cord, image.volume))
 
 
 def measure_mask(
@@ -184,7 +192,7 @@ def _measured(
     features = slice_features(mask, measures)
     of_slices = judge_slices(mask, probability, features)
     of_size = check_size(features, measures.length_mm, mask)
-    contrast = "" if image is None else contrast_of(image.volume, place_on(mask, image.volume))
+    contrast = "" if image is None else _contrast(image, mask)
     facts = known_facts(dicom) | ({"t1w": False} if contrast not in ("", "T1w-like") else {})
     asked = _with_discs_found(options.levels, image, mask)
     levels = measure_levels(mask, measures, asked, facts=facts, upper_end=cord.upper_end)

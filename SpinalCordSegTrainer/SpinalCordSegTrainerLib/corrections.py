@@ -212,7 +212,10 @@ class _Learner:
         logits = self._logits(network, targets, kept).numpy()
         shift = float(np.quantile(logits, 1 - wanted)) if 0 < wanted < 1 else 0.0
         weights = {name: values.cpu().numpy() for name, values in network.state_dict().items()}
-        return replace(self._base, weights=weights, calibration=Calibration(1.0, -shift))
+        # Corrected images with dark cords teach where their outline lies: at 0.5.
+        corrects_dark = _has_dark_cord(corrected.cache)[corrected.indices].mean() > 0.5
+        t2w_threshold = 0.5 if corrects_dark else self._base.calibration.t2w_threshold
+        return replace(self._base, weights=weights, calibration=Calibration(1.0, -shift, t2w_threshold))
 
     def old_effect(self, model: Checkpoint) -> Effect:
         """On the rehearsal slices held out, against the cord as it was simulated."""

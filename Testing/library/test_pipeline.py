@@ -15,6 +15,7 @@ from SpinalCordSegLib.case import Case, save_case
 from SpinalCordSegLib.correction import store_correction
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError
 from SpinalCordSegLib.image_io import Image
+from SpinalCordSegLib.model.checkpoint import Calibration
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import SegmentOptions, canonical_range, fingerprint, measure_mask, segment_image
 from SpinalCordSegLib.volume import Volume
@@ -59,6 +60,19 @@ def test_a_phantom_is_measured_close_to_its_truth(phantom, perfect_network):
     assert told == [("segment", 0, 10), ("segment", 10, 10), ("measure", 0, 0)]
     assert result.seconds_by_stage["segment"] == 1.5
     assert "device" in {flag.kind for flag in result.flags}
+
+
+@pytest.mark.parametrize(("fluid", "asked", "used"), [(400, None, 0.2), (400, 0.5, 0.5), (30, None, 0.5)])
+def test_the_outline_of_t2w_images_is_at_the_models_own_threshold(phantom, perfect_network, fluid, asked, used):
+    perfect_network(phantom.coverage)
+    cord = phantom.coverage.ijk
+    near = ndimage.gaussian_filter(cord, (4, 3, 0)) > 0.05
+    image = phantom.image.with_ijk(np.where(cord > 0, 120.0, np.where(near, fluid, 50)).astype(np.float32))
+    checkpoint = SimpleNamespace(**vars(CHECKPOINT), calibration=Calibration(t2w_threshold=0.2))
+    case = segment_image(_image(image), checkpoint, SegmentOptions(threshold=asked))
+    assert case.threshold == used
+    drawn = segment_image(_image(image), checkpoint, SegmentOptions(threshold=used)).mask
+    assert np.array_equal(case.mask.voxels, drawn.voxels)
 
 
 def test_thin_slices_are_smoothed_along_z_unless_told_not_to(phantom, perfect_network):
