@@ -294,11 +294,17 @@ def _numbered(name: str) -> Iterator[str]:
 
 _CONNECT_SECONDS = 20
 _AHEAD = 2  # images sent for each thread of the workers: enough that none waits, bounded memory here
+_NO_WORKER_SECONDS = 60.0  # within which a worker that ended is started again, by whoever started it
 
 
 def worker_version() -> str:
     """Run on a worker: the version of SpinalCordSeg there."""
     return SOFTWARE_VERSION
+
+
+def _itself(checkpoint: Checkpoint) -> Checkpoint:
+    """Run on a worker: a task that gives the model can be repeated where the worker that held it is lost."""
+    return checkpoint
 
 
 def segment_on_worker(image: Image, checkpoint: Checkpoint, options: SegmentOptions) -> Case:
@@ -327,7 +333,7 @@ class Cluster:
             raise
 
     def _check_workers(self) -> None:
-        self.threads = sum(self._client.nthreads().values())
+        self.threads, self._patience_s = sum(self._client.nthreads().values()), _NO_WORKER_SECONDS
         if not self.threads:
             raise ConfigurationError("the scheduler has no workers: start some (dask worker ADDRESS)")
         try:
@@ -360,11 +366,13 @@ class Cluster:
         ``finished``: fingerprints of inputs that have their result; they are not sent before they are asked for.
         ``levels``: of each input; None: those of ``options``.
         """
-        model = self._client.scatter(checkpoint, broadcast=True, hash=False)
+        model = self._client.submit(_itself, checkpoint, pure=False)
         waiting, sent = deque(inputs), deque[LoadedCase | Exception]()
 
         def submit(image: Image, asked: LevelOptions) -> Any:
             own = replace(options, levels=asked)
+            if self._client.status == "closed":
+                raise DeviceError("the scheduler was lost: run again, what is finished is kept")
             return self._client.submit(segment_on_worker, image, model, own, pure=False)
 
         def send(path: Path) -> LoadedCase | Exception:
@@ -376,7 +384,7 @@ class Cluster:
                 future = None if mark in finished else submit(image, asked)
             except Exception as error:  # noqa: BLE001
                 return error
-            work = lambda: _result(future or submit(image, asked), image)  # noqa: E731
+            work = lambda: self._result(future or submit(image, asked), image)  # noqa: E731
             return LoadedCase(image.case_name, mark, work, image.identity, image.words, asked)
 
         def load(_path: Path) -> LoadedCase:
@@ -389,18 +397,24 @@ class Cluster:
 
         return load
 
+    def _result(self, future: Any, image: Image) -> Case:
+        """Wait for a worker. Raises what it raised, DeviceError when it was lost, or no worker is left."""
+        from distributed import CancelledError, KilledWorker, TimeoutError  # noqa: TID251  (of --scheduler)
 
-def _result(future: Any, image: Image) -> Case:
-    """Wait for a worker. Raises what it raised, DeviceError when it was lost."""
-    from distributed import CancelledError, KilledWorker  # noqa: TID251  (the scheduler that --scheduler names)
-
-    try:
-        result: Case = future.result()
-    except (KilledWorker, CancelledError, OSError) as error:
-        raise DeviceError(
-            f"a worker or the scheduler was lost ({type(error).__name__}): run again, what is finished is kept"
-        ) from error
-    return replace(result, image=image)
+        try:
+            while True:
+                try:
+                    result: Case = future.result(timeout=self._patience_s)
+                    self._patience_s = _NO_WORKER_SECONDS
+                    return replace(result, image=image)
+                except TimeoutError:
+                    if not self._client.nthreads():
+                        self._patience_s = 1.0  # for the cases that follow
+                        raise DeviceError("no worker is left: start some, and run again; what is finished is kept")
+        except (KilledWorker, CancelledError, OSError) as error:
+            raise DeviceError(
+                f"a worker or the scheduler was lost ({type(error).__name__}): run again, what is finished is kept"
+            ) from error
 
 
 def finished_folders(output: Path) -> dict[str, set[Path]]:

@@ -1,5 +1,9 @@
 """A batch on a local dask cluster gives what the serial one gives; a cluster that cannot be used is told at once."""
 
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +24,7 @@ from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.pipeline import SegmentOptions, measure_mask
 from SpinalCordSegLib.volume import Volume
 
+dask = pytest.importorskip("dask", reason="DASK MISSING: clusters were not tested (extra: cluster)")
 LocalCluster = pytest.importorskip(
     "distributed", reason="DISTRIBUTED MISSING: clusters were not tested (extra: cluster)"
 ).LocalCluster
@@ -27,12 +32,12 @@ LocalCluster = pytest.importorskip(
 
 @pytest.fixture
 def cohort(tmp_path: Path) -> tuple[list[str], Path]:
-    """Three small volumes of 1 × 0.8 × 5 mm, one file that is none, and an untrained model that finds something."""
+    """Ten small volumes of 1 × 0.8 × 5 mm, one file that is none, and an untrained model that finds something."""
     torch.set_num_threads(1)
     torch.manual_seed(1)
     rng = np.random.default_rng(2)
     paths = []
-    for number in range(3):
+    for number in range(10):
         voxels = rng.integers(0, 200, (40, 50, 4)).astype(np.int16)
         write_volume(Volume.from_ijk(voxels, np.diag([1.0, 0.8, 5.0, 1.0])), tmp_path / f"a{number}.nii.gz")
         paths.append(str(tmp_path / f"a{number}.nii.gz"))
@@ -46,23 +51,35 @@ def cohort(tmp_path: Path) -> tuple[list[str], Path]:
 
 
 @pytest.mark.timeout(600)
-def test_results_are_those_of_the_serial_run(cohort: tuple[list[str], Path], tmp_path: Path) -> None:
+def test_results_are_those_of_the_serial_run_though_the_worker_is_killed(
+    cohort: tuple[list[str], Path], tmp_path: Path
+) -> None:
     paths, model = cohort
     common = ["segment", *paths, "--model", str(model), "--device", "cpu", "--threshold", "0.4"]
     assert main([*common, "--output", str(tmp_path / "serial")]) == 1
-    options: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
-    with LocalCluster(**options) as local:
+    options: dict[str, Any] = {"n_workers": 1, "threads_per_worker": 2, "processes": True, "dashboard_address": None}
+    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}), LocalCluster(**options) as local:
         there = [*common, "--output", str(tmp_path / "there"), "--scheduler", local.scheduler_address]
+
+        def kill() -> None:
+            while not (tmp_path / "there" / "a0").exists():
+                time.sleep(0.01)
+            for worker in local.workers.values():  # the model is gone with it; it is started again
+                os.kill(worker.pid, signal.SIGKILL)
+
+        killer = threading.Thread(target=kill, daemon=True)
+        killer.start()
         assert main(there) == 1
+        assert not killer.is_alive()
         assert main(there) == 1  # finished results are kept
-    for name in ("a0", "a1", "a2"):
+    for name in (f"a{number}" for number in range(10)):
         one, other = tmp_path / "serial" / name, tmp_path / "there" / name
         cases = [Case.load(folder) for folder in (one, other)]
         assert cases[0].mask_sha256 == cases[1].mask_sha256 and cases[0].slices.csv() == cases[1].slices.csv()
         assert (cases[0].flags, cases[0].input, cases[0].model) == (cases[1].flags, cases[1].input, cases[1].model)
         assert {path.name for path in one.iterdir()} == {path.name for path in other.iterdir()}
     for name in ("serial", "there"):
-        assert len((tmp_path / name / "summary.csv").read_text(encoding="utf-8").splitlines()) == 5
+        assert len((tmp_path / name / "summary.csv").read_text(encoding="utf-8").splitlines()) == 12
 
 
 def test_no_scheduler_and_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,11 +96,12 @@ def test_no_scheduler_and_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 class _Serial:
     """A scheduler's client that computes at once."""
 
-    def scatter(self, value: Any, **_: Any) -> Any:
-        return value
+    status = "running"
 
-    def submit(self, _task: Any, image: Image, *_: Any, **__: Any) -> Any:
-        return SimpleNamespace(result=lambda: measure_mask(image.volume.with_ijk(image.volume.ijk > 0), "x"))
+    def submit(self, _task: Any, image: Image | None, *_: Any, **__: Any) -> Any:
+        if image is None:  # the model
+            return None
+        return SimpleNamespace(result=lambda timeout: measure_mask(image.volume.with_ijk(image.volume.ijk > 0), "x"))
 
 
 def test_an_unexpected_fault_while_reading_ahead_shifts_nobody(tmp_path: Path) -> None:
@@ -98,7 +116,7 @@ def test_an_unexpected_fault_while_reading_ahead_shifts_nobody(tmp_path: Path) -
         return Image(Volume.from_ijk(voxels, np.eye(4)), path, path.stem)
 
     remote = object.__new__(batch.Cluster)
-    remote._client, remote.threads = _Serial(), 1
+    remote._client, remote.threads, remote._patience_s = _Serial(), 1, 1.0
     inputs = [Path(f"{name}.nii") for name in widths]
     load = remote.loader(inputs, read, None, SegmentOptions())  # type: ignore[arg-type]
     outcomes = list(run_batch(inputs, load, BatchOptions(tmp_path, code="S")))
