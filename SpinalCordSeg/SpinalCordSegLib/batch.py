@@ -407,10 +407,11 @@ class Cluster:
                     result: Case = future.result(timeout=self._patience_s)
                     self._patience_s = _NO_WORKER_SECONDS
                     return replace(result, image=image)
-                except TimeoutError:
+                except TimeoutError as error:
                     if not self._client.nthreads():
                         self._patience_s = 1.0  # for the cases that follow
-                        raise DeviceError("no worker is left: start some, and run again; what is finished is kept")
+                        text = "no worker is left: start some, and run again; what is finished is kept"
+                        raise DeviceError(text) from error
         except (KilledWorker, CancelledError, OSError) as error:
             raise DeviceError(
                 f"a worker or the scheduler was lost ({type(error).__name__}): run again, what is finished is kept"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
@@ -10,8 +12,8 @@ from typing import Any
 
 from SpinalCordSegLib.case import SUMMARY_COLUMNS, Case, is_as_measured
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError, OutputError
-from SpinalCordSegLib.files import file_stem, output_errors, write_json, write_text
-from SpinalCordSegLib.image_io import is_volume_file, write_volume
+from SpinalCordSegLib.files import file_stem, output_errors, remove_abandoned_parts, write_json, write_text
+from SpinalCordSegLib.image_io import find_inputs, write_volume
 from SpinalCordSegLib.review import REJECTED
 from SpinalCordSegLib.slice_table import columns
 from SpinalCordSegLib.tables import PAM50_COLUMNS, pam50_rows
@@ -31,7 +33,7 @@ def bids_images(folder: Path, labels: Iterable[str] | None) -> list[Path]:
     if missing or not names:
         raise InputFileError(f"{folder} is no BIDS folder with {', '.join(missing) or 'sub-…'}: check path and labels")
     anat = [place for name in names for place in sorted(folder.glob(f"{name}/**/anat"))]
-    if not (found := [path for place in anat for path in sorted(place.iterdir()) if is_volume_file(path)]):
+    if not (found := [path for place in anat for path in find_inputs([place]) if path != place]):
         raise InputFileError(f"{folder} holds no image in the folders anat of {', '.join(names[:20])}")
     return found
 
@@ -40,8 +42,9 @@ def write_bids(work: WorkList, folder: Path) -> tuple[int, list[str]]:
     """Put the cases of ``work`` into ``folder``; gives how many, and which were left out and why.
 
     Subject, session and further entities are those of a BIDS input, else the subject is called after the case; the
-    suffix of the input stands in ``desc``, so that T1w and T2w of a session stay apart. Raises ConfigurationError where
-    two cases would have one name, OutputError, also where the folder holds anything.
+    suffix of the input stands in ``desc``, so that T1w and T2w of a session stay apart. The folder appears whole or not
+    at all. Raises ConfigurationError where two cases would have one name, OutputError, also where the folder holds
+    anything.
     """
     with output_errors(folder):
         if folder.exists() and any(folder.iterdir()):
@@ -60,11 +63,28 @@ def write_bids(work: WorkList, folder: Path) -> tuple[int, list[str]]:
             both = chosen[name].name if name in chosen else f"a case of {of_subject or 'the same folder'}"
             raise ConfigurationError(f"{both} and {item.case} would both be {name}: export them apart")
         chosen[name] = case
-    for name, case in chosen.items():
-        _write_case(case, folder, name)
-    made_by = [{"Name": "SpinalCordSeg", "Version": SOFTWARE_VERSION}]
-    about = {"Name": "Spinal cord masks and areas", "BIDSVersion": "1.9.0", "DatasetType": "derivative"}
-    write_json(folder / "dataset_description.json", about | {"GeneratedBy": made_by})
+    part = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.part")
+    raw = folder.absolute().parents[1]  # BIDS_DIR/derivatives/NAME
+    is_within = any(_is_bids(case) and (raw / case.input.source).exists() for case in chosen.values())
+    try:
+        for name, case in chosen.items():
+            _write_case(case, part, name, is_within)
+        _write_about(chosen, part, {"DatasetLinks": {"raw": "../.."}} if is_within else {})
+        with output_errors(folder):
+            remove_abandoned_parts(folder.parent)
+            if folder.exists():
+                folder.rmdir()
+            os.replace(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return len(chosen), left_out
+
+
+def _write_about(chosen: Mapping[str, Case], folder: Path, links: dict[str, Any]) -> None:
+    """The files of the whole data set."""
+    about: dict[str, Any] = {"Name": "Spinal cord masks and areas", "BIDSVersion": "1.9.0", "DatasetType": "derivative"}
+    made_by = {"GeneratedBy": [{"Name": "SpinalCordSeg", "Version": SOFTWARE_VERSION}]}
+    write_json(folder / "dataset_description.json", about | made_by | links)
     meanings = {one.name: {"Description": one.meaning, "Units": one.unit} for one in columns()}
     meanings |= {name: {"Description": meaning} for name, meaning in PAM50_COLUMNS.items()}
     write_json(folder / "label-SC_morph.json", meanings)
@@ -72,7 +92,6 @@ def write_bids(work: WorkList, folder: Path) -> tuple[int, list[str]]:
     write_text(folder / "summary.tsv", _tsv(["participant_id", *SUMMARY_COLUMNS], rows))
     write_json(folder / "summary.json", {name: {"Description": text} for name, text in SUMMARY_COLUMNS.items()})
     write_text(folder / ".bidsignore", "summary.*\n")
-    return len(chosen), left_out
 
 
 def _stem(case: Case) -> str:
@@ -95,7 +114,7 @@ def _entities(case: Case) -> str:
     return "_".join([*found, "label-SC", *([f"desc-{suffix}"] if suffix.isalnum() else [])])
 
 
-def _write_case(case: Case, folder: Path, name: str) -> None:
+def _write_case(case: Case, folder: Path, name: str, is_within: bool) -> None:
     assert case.folder is not None
     session = re.search(r"_(ses-[A-Za-z0-9]+)", name)
     place = folder / name.partition("_")[0] / (session[1] if session else "") / "anat"
@@ -114,7 +133,7 @@ def _write_case(case: Case, folder: Path, name: str) -> None:
     model = None if case.model is None else f"{case.model.name} {case.model.version}"
     about: dict[str, Any] = {"Type": "ROI", "Manual": case.mask_state != "AI", "MaskState": case.mask_state}
     about |= {"ReviewState": case.review.state, "Model": model, "MaskSHA256": case.mask_sha256}
-    if case.input.source.startswith("sub-"):
+    if _is_bids(case) and is_within:
         about["Sources"] = [f"bids:raw:{case.input.source}"]
     write_json(path("orig", "mask.json"), about)
     cells = case.slices.texts()

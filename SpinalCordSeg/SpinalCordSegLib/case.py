@@ -50,7 +50,7 @@ from SpinalCordSegLib.files import (
     write_json,
     write_text,
 )
-from SpinalCordSegLib.identity import Identity, safe_case_name
+from SpinalCordSegLib.identity import Identity, safe_case_name, stated_scanner
 from SpinalCordSegLib.image_io import Image, is_volume_file, read_labels, write_volume
 from SpinalCordSegLib.mask_versions import MaskVersions
 from SpinalCordSegLib.metrics import MaskChanges, mask_changes, mask_sha256
@@ -113,7 +113,8 @@ class ModelSummary:
 class CaseInput:
     """The grid that was measured. ``fingerprint``: of the input (see pipeline.fingerprint), "" where not known;
     ``image_fingerprint``: of the image that a mask made elsewhere was measured with, "" without one. ``acquisition``:
-    how the image was made, as far as a DICOM header tells; ``acquisition_date`` only where it was asked for;
+    how the image was made, as far as a DICOM header tells, or of a NIfTI by which scanner, by the JSON file beside it;
+    ``acquisition_date`` only where it was asked for;
     ``identity``: whose it is, as salted hashes; ``source``: the file, from the folder that all inputs of the batch
     shared, "…" where that would tell the patient."""
 
@@ -139,7 +140,7 @@ class CaseInput:
             identity=None if image is None else image.identity,
         )
         if series is None:
-            return found
+            return replace(found, acquisition=None if image is None else stated_scanner(image.path))
         acquisition = {name: getattr(series, name) for name in _ACQUISITION} | {"image_type": list(series.image_type)}
         return replace(
             found, acquisition=acquisition, acquisition_date=(series.acquisition_date or None) if keep_date else None
@@ -321,11 +322,14 @@ class Case(CordMeasures):
             return "marked"
         return "found, accepted" if self.review.state == ACCEPTED else "found, not confirmed"
 
+    def level_rows(self) -> list[dict[str, Any]]:
+        """The measures of each level, as in report.json."""
+        return [] if self.levels is None else to_json(self.levels.rows, 4)
+
     def summary_row(self) -> dict[str, Any]:
         """By SUMMARY_COLUMNS."""
-        content = self.as_json()
-        rows = () if self.levels is None else content["levels"]["levels"]
-        levels: dict[str, dict[str, Any]] = {row["name"]: row for row in rows}
+        content = replace(self, model=None, levels=None, history=()).as_json()
+        levels: dict[str, dict[str, Any]] = {row["name"]: row for row in self.level_rows()}
         of_levels = {
             f"{short}_{column}": levels.get(name, {}).get(column)
             for short, name in {"c2": "C2", "c3": "C3", "c2_c3": "C2-C3", "below_upper_end": BELOW_UPPER_END}.items()
@@ -428,7 +432,8 @@ SUMMARY_COLUMNS = {
     "n_flags": "number of flags",
     "flags": "their kinds, separated by blanks",
     "review_state": "ai, given, in review, to correct, corrected, accepted or rejected",
-    "scanner": "manufacturer, model and field strength, where a DICOM header states them",
+    "scanner": "manufacturer, model and field strength, where a DICOM header or the JSON file beside a NIfTI states"
+    " them",
     "contrast": "of the image by its grey values: T1w-like (fluid darker than cord), T2w-like (far brighter than cord,"
     " muscle and fat), other",
     "device": "what the network was computed on",

@@ -33,15 +33,15 @@ from SpinalCordSegLib.cohort_statistics import (
     sd_of,
     within_sd,
 )
-from SpinalCordSegLib.errors import ConfigurationError, InputFileError, OutputError
-from SpinalCordSegLib.files import MISSING_WORDS, output_errors, read_table, write_text
+from SpinalCordSegLib.errors import ConfigurationError, InputFileError
+from SpinalCordSegLib.files import MISSING_WORDS, read_table, write_text
 from SpinalCordSegLib.identity import Identity, differing
 from SpinalCordSegLib.level_table import INPUT_COLUMNS, path_parts
-from SpinalCordSegLib.report import CURVE, FLAG, INK, QUIET, Section, html_page, style_axes
+from SpinalCordSegLib.report import CURVE, FLAG, INK, QUIET, Section, html_page, refuse_strangers_page, style_axes
 from SpinalCordSegLib.review import REJECTED, UNTOUCHED
 from SpinalCordSegLib.slice_table import counted, rounded
 from SpinalCordSegLib.version import SOFTWARE_VERSION
-from SpinalCordSegLib.work_list import WorkItem, WorkList, write_table
+from SpinalCordSegLib.work_list import WorkItem, WorkList, failed_inputs, write_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -135,24 +135,19 @@ def write_cohort(
     ``people``: a table with a case, image or person in each row, and person, group, site and session. Raises
     ConfigurationError, InputFileError (the table), OutputError, MissingPackageError.
     """
-    page = folder / PAGE
-    with output_errors(page):
-        if page.exists() and f"<title>{_HEADING}" not in page.read_text(encoding="utf-8", errors="replace")[:400]:
-            raise OutputError(f"{page} is not a page of SpinalCordSeg and would be replaced: move it away")
+    refuse_strangers_page(folder / PAGE, _HEADING)
     if work.items[0].folder == folder:
         raise InputFileError(f"{folder} is one case: give the folder that holds the cases")
     scans, remarks = cohort_scans(work, people)
-    known = {scan.case for scan in scans}
-    for _, row in read_table(folder / "summary.csv") if (folder / "summary.csv").exists() else ():
-        if row.get("state") == "failed" and row.get("case", "") not in known:
-            scans.append(Scan(row.get("case", ""), "", left_out=f"failed: {row.get('reason')}"))
+    failed = failed_inputs(folder, {scan.case for scan in scans})
+    scans += [Scan(case, "", left_out=f"failed: {reason}") for case, reason in failed]
     rows = statistics(scans, effects_percent)
     remarks += _remarks(scans)
     write_table(folder / CASES, CASE_COLUMNS, (scan.row() for scan in scans))
     write_table(folder / STATISTICS, STATISTIC_COLUMNS, rows)
     made = datetime.now(timezone.utc).isoformat(timespec="seconds")
     footer = "Areas of one model and contrast are compared, not those of other programs."
-    write_text(page, html_page(_HEADING, made, SOFTWARE_VERSION, _sections(scans, rows, remarks), footer))
+    write_text(folder / PAGE, html_page(_HEADING, made, SOFTWARE_VERSION, _sections(scans, rows, remarks), footer))
     return remarks
 
 
@@ -560,31 +555,40 @@ def draw_areas(axes: Axes, scans: Sequence[Scan], m: int, size: float = 9.0) -> 
     """Every case's area by group, or by scanner where there are no groups, with the mean of the persons."""
     shown = [scan for scan in scans if isfinite(scan.areas[m])]
     by = "group" if any(scan.group for scan in shown) else "site"
-    names = sorted({getattr(scan, by) for scan in shown})
-    sites = sorted({scan.site for scan in shown})
+    names, sites = (sorted({getattr(scan, field) for scan in shown}) for field in (by, "site"))
+    colours = {site: _COLOURS[n % len(_COLOURS)] for n, site in enumerate(sites)}
+    places: list[tuple[float, Scan]] = []
     for x, name in enumerate(names):
         own = sorted((scan for scan in shown if getattr(scan, by) == name), key=lambda scan: scan.areas[m])
         across = x + (np.linspace(-0.28, 0.28, len(own)) if len(own) > 1 else np.zeros(1))
-        for at, scan in zip(across[np.argsort(np.arange(len(own)) * 7919 % len(own))], own, strict=True):
-            place, colour = (at, scan.areas[m]), _COLOURS[sites.index(scan.site) % len(_COLOURS)]
-            if scan.left_out:
-                axes.plot(*place, "x", color=QUIET, markersize=5)
-                continue
-            axes.plot(*place, "o", color=colour, markersize=5, markerfacecolor=colour if scan.is_reviewed else "white")
-            if abs(scan.z[m]) > OUTLIER_Z:
-                axes.plot(*place, "o", color=FLAG, markersize=10, markerfacecolor="none", markeredgewidth=1.5)
-                side, away = ("left", 8) if at > x else ("right", -8)
-                axes.annotate(
-                    scan.case, place, (away, 0), textcoords="offset points", fontsize=size - 1, color=FLAG, ha=side,
-                    va="center",
-                )  # fmt: skip
+        places += zip(across[np.argsort(np.arange(len(own)) * 7919 % len(own))].tolist(), own, strict=True)
         mean = mean_of([np.mean(values) for values in _by_person((s for s in own if not s.left_out), m).values()])
         axes.plot([x - 0.36, x + 0.36], [mean.value] * 2, color=INK, linewidth=1.6)
         axes.plot([x + 0.36] * 2, [mean.low, mean.high], color=INK, linewidth=1.6)
+
+    def draw(chosen: list[tuple[float, Scan]], **style: Any) -> None:
+        axes.scatter([x for x, _ in chosen], [scan.areas[m] for _, scan in chosen], **style)
+
+    for colour in sorted(set(colours.values())):
+        own_colour = [one for one in places if colours[one[1].site] == colour and not one[1].left_out]
+        for is_reviewed in (True, False):
+            draw(
+                [one for one in own_colour if one[1].is_reviewed == is_reviewed], s=30, edgecolors=colour,
+                facecolors=colour if is_reviewed else "white", zorder=3,
+            )  # fmt: skip
+    draw([one for one in places if one[1].left_out], s=30, marker="x", color=QUIET)
+    far = [one for one in places if not one[1].left_out and abs(one[1].z[m]) > OUTLIER_Z]
+    draw(far, s=100, facecolors="none", edgecolors=FLAG, linewidths=1.5, zorder=3)
+    for at, scan in far:
+        side, away = ("left", 8) if at > round(at) else ("right", -8)
+        axes.annotate(
+            scan.case, (at, scan.areas[m]), (away, 0), textcoords="offset points", fontsize=size - 1, color=FLAG,
+            ha=side, va="center",
+        )  # fmt: skip
     axes.set_xticks(range(len(names)), [fill(name or f"{by} not known", 18) for name in names])
     axes.set_xlim(-0.6, len(names) - 0.4)
     if by == "group" and len(sites) > 1:
-        marks = [axes.plot([], [], "o", color=_COLOURS[n % len(_COLOURS)], markersize=5)[0] for n in range(len(sites))]
+        marks = [axes.plot([], [], "o", color=colour, markersize=5)[0] for colour in colours.values()]
         axes.legend(marks, [site or "not known" for site in sites], fontsize=size - 2, frameon=False)
     style_axes(axes, size)
     axes.set_ylabel("area, mm²", fontsize=size, color=INK)

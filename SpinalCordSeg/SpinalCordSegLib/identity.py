@@ -13,10 +13,11 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from SpinalCordSegLib.errors import ConfigurationError, OutputError
 from SpinalCordSegLib.files import atomic_write, file_stem, locked, parse_json, user_folder
@@ -251,6 +252,16 @@ def stated_identity(path: Path, fields: Mapping[str, str]) -> Identity | None:
     """Of an image file that is not DICOM, by its text fields and the JSON file beside it."""
     stated = {name: fields.get(key, "") for name, key in _ITK_FIELDS.items()} | _sidecar(path)
     return Identity.of(known_of(lambda keyword: stated.get(keyword, "")))
+
+
+def stated_scanner(path: Path) -> dict[str, Any] | None:
+    """Manufacturer, model and field strength by the JSON file beside a NIfTI, as a case's acquisition; None without."""
+    stated = _sidecar(path)
+    tesla = stated.get("MagneticFieldStrength", "")
+    found: dict[str, Any] = {"manufacturer": stated.get("Manufacturer"), "model": stated.get("ManufacturersModelName")}
+    with suppress(ValueError):
+        found["field_strength_t"] = float(tesla) if 0 < float(tesla) < 25 else None
+    return found if any(found.values()) else None
 
 
 # What a program reports of a failure, for whoever is asked for help: without names of files and folders, which are

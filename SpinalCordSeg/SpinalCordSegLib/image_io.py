@@ -559,6 +559,9 @@ def read_cord(path: Path, label: int | None = None) -> tuple[Volume, tuple[str, 
 # An image with what its header states.
 
 
+_MASK_OF_BIDS = re.compile(
+    r"sub-.*_(label-.*|(desc-[A-Za-z0-9]+_)?(mask|defacemask|dseg|probseg|discseg))\.nii(\.gz)?$"
+)
 _OF_A_RESULT = {"report.json", "slices.csv"}  # what the folder of every finished case holds
 _log = logging.getLogger(__name__)
 
@@ -647,9 +650,9 @@ def find_inputs(paths: Sequence[Path], *, masks: bool = False) -> list[Path]:
 
     A folder of image files gives each of them by name; a folder with DICOM in or below it is one input; without
     either, image files further below are taken, but none in hidden folders, and of results of ours the masks alone,
-    where masks are wanted. Of an image and its label map in one folder (NAME and NAME_seg) the one that is wanted is
-    taken; given by name either is. Anything else, missing paths too, stays as it is, so that reading it raises the
-    reason.
+    where masks are wanted. Where images are wanted, masks of BIDS are none. Of an image and its label map in one folder
+    (NAME and NAME_seg) the one that is wanted is taken; given by name either is. Anything else, missing paths too,
+    stays as it is, so that reading it raises the reason.
     """
     found: list[Path] = []
     for path in map(Path, paths):
@@ -664,6 +667,7 @@ def _inputs_of(folder: Path, masks: bool) -> list[Path]:
     files = _volume_files(folder)
     if not files and not _holds_dicom(folder):
         files = _volume_files_below(folder, masks)
+    files = [path for path in files if masks or not _MASK_OF_BIDS.match(path.name)]
     return _one_of_each(files, masks) or [folder]
 
 

@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from SpinalCordSegLib.errors import MissingPackageError
+from SpinalCordSegLib.errors import MissingPackageError, OutputError
+from SpinalCordSegLib.files import output_errors
 from SpinalCordSegLib.image_io import SEGMENT_COLOUR_RGB
 from SpinalCordSegLib.review import ACCEPTED, DECISIONS, ON_ANOTHER_MASK, review_text
 from SpinalCordSegLib.slice_table import NONE, SliceTable, columns, counted
@@ -826,6 +827,13 @@ def html_page(
         software_version=software_version,
     )  # fmt: skip
     return text
+
+
+def refuse_strangers_page(page: Path, heading: str) -> None:
+    """Raises OutputError where a page is there that has not this heading, and so is not ours to replace."""
+    with output_errors(page):
+        if page.exists() and f"<title>{heading}" not in page.read_text(encoding="utf-8", errors="replace")[:400]:
+            raise OutputError(f"{page} is not a page of SpinalCordSeg and would be replaced: move it away")
 
 
 @cache

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from SpinalCordSegLib.case import Case, read_backdrop, update_review
-from SpinalCordSegLib.errors import InputFileError, OutputError, SpinalCordSegError, WouldReplaceError
-from SpinalCordSegLib.files import output_errors, read_table, write_text
+from SpinalCordSegLib.errors import InputFileError, SpinalCordSegError, WouldReplaceError
+from SpinalCordSegLib.files import atomic_write, output_errors, read_table
 from SpinalCordSegLib.image_io import SEGMENT_COLOUR_RGB
-from SpinalCordSegLib.report import CordScene, chosen_slices, outline, template
+from SpinalCordSegLib.report import CordScene, chosen_slices, outline, refuse_strangers_page, template
 from SpinalCordSegLib.review import (
     DECISIONS,
     TO_CORRECT,
@@ -34,10 +34,10 @@ from SpinalCordSegLib.review import (
 from SpinalCordSegLib.slice_table import rounded
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.vertebral_levels import UPPER_END
-from SpinalCordSegLib.work_list import WorkItem, WorkList
+from SpinalCordSegLib.work_list import WorkItem, WorkList, failed_inputs
 
 PAGE, PICTURES = "index.html", "index_files"
-_TITLE = b"<title>Spinal cords to review</title>"
+_TITLE = "Spinal cords to review"
 _TILES, _TILES_A_ROW, _TILE_MM, _PIXELS_PER_MM = 18, 6, 28.0, 5.0
 _PLANES = (("sagittal", 1, 60.0), ("coronal", 2, 25.0))  # name, axis, width in mm
 _PLANE_HEIGHT, _PLANE_PIXELS_PER_MM, _ROW_HEIGHT = 480, 4.0, 96
@@ -52,22 +52,29 @@ def write_review_page(work: WorkList, folder: Path) -> None:
     OutputError, InputFileError (summary.csv), MissingPackageError without Jinja2.
     """
     pictures, page = folder / PICTURES, folder / PAGE
+    refuse_strangers_page(page, _TITLE)
     with output_errors(pictures):
-        if page.exists() and _TITLE not in page.read_bytes()[:400]:
-            raise OutputError(f"{page} is not a page of SpinalCordSeg and would be replaced: move it away")
         pictures.mkdir(exist_ok=True)
-        cases = [_entry(item, work.remarks(item), pictures) for item in work.items]
-        used = {f"{case['picture']}{end}" for case in cases if "picture" in case for end in _ENDS}
+        used: set[str] = set()
+        made = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        with atomic_write(page) as temporary:
+            template("index.html").stream(
+                cases=_entries(work, folder, used), made=made, folder=PICTURES, software_version=SOFTWARE_VERSION
+            ).dump(str(temporary), "utf-8")
         for path in pictures.glob("????????????????*"):
-            if path.name not in used and path.name[16:] in _ENDS:
+            if path.name[:16] not in used and path.name[16:] in _ENDS:
                 path.unlink(missing_ok=True)
-    summary, known = folder / "summary.csv", {case["name"] for case in cases}
-    for _, row in read_table(summary) if summary.exists() else ():
-        if row.get("state") == "failed" and row["case"] not in known:
-            cases.append({"name": row["case"], "state": "failed", "problem": row["reason"]})
-    made = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    text = template("index.html").render(cases=cases, made=made, folder=PICTURES, software_version=SOFTWARE_VERSION)
-    write_text(page, text)
+
+
+def _entries(work: WorkList, folder: Path, used: set[str]) -> Iterator[dict[str, Any]]:
+    """What the page shows of each input, one after the other, as their curves fill much memory. ``used``: gets the
+    names of the pictures."""
+    for item in work.items:
+        entry = _entry(item, work.remarks(item), folder / PICTURES)
+        used.add(entry.get("picture", ""))
+        yield entry
+    for case, reason in failed_inputs(folder, {item.case for item in work.items}):
+        yield {"name": case, "state": "failed", "problem": reason}
 
 
 def _entry(item: WorkItem, remarks: Iterable[str], pictures: Path) -> dict[str, Any]:

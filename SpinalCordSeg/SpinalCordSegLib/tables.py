@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import io
 import zipfile  # noqa: TID251  (writes alone)
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from html import escape
 from math import isfinite
@@ -26,12 +25,17 @@ from SpinalCordSegLib.work_list import (
     LEVEL_COLUMNS,
     REVIEW_COLUMNS,
     WorkList,
-    write_history_table,
-    write_level_table,
-    write_review_table,
+    history_rows,
+    level_rows,
+    review_rows,
     write_table,
 )
 
+_OF_PAM50 = {
+    "MEAN(area)": "csa_sct_mm2", "MEAN(angle_AP)": "angle_ap_deg", "MEAN(angle_RL)": "angle_rl_deg",
+    "MEAN(diameter_AP)": "ap_ellipse_mm", "MEAN(diameter_RL)": "rl_mm", "MEAN(eccentricity)": "eccentricity",
+    "MEAN(orientation)": "orientation_deg", "MEAN(solidity)": "solidity", "csa_mm2": "csa_mm2",
+}  # fmt: skip
 PAM50_COLUMNS = {
     "Timestamp": "when the case was made, UTC",
     "SCT Version": "SpinalCordSeg and its version, which made this table in the Spinal Cord Toolbox's layout",
@@ -39,22 +43,11 @@ PAM50_COLUMNS = {
     "Slice (I->S)": "slice of the PAM50 template, from inferior, from 0",
     "VertLevel": "vertebral level of the template there, 2 is C2",
     "DistancePMJ": "empty",
+    **_OF_PAM50,
     "MEAN(area)": "csa_sct_mm2, linear between the slices around; empty beside an imputed one, as all below",
-    "MEAN(angle_AP)": "angle_ap_deg",
-    "MEAN(angle_RL)": "angle_rl_deg",
-    "MEAN(diameter_AP)": "ap_ellipse_mm",
-    "MEAN(diameter_RL)": "rl_mm",
-    "MEAN(eccentricity)": "eccentricity",
-    "MEAN(orientation)": "orientation_deg",
-    "MEAN(solidity)": "solidity",
     "csa_mm2": "this program's own area, as in slices.csv",
 }
 """Of pam50.csv: as ``sct_process_segmentation -normalize-PAM50 1 -perslice 1 -append 1`` has them."""
-_OF_PAM50 = {
-    "MEAN(area)": "csa_sct_mm2", "MEAN(angle_AP)": "angle_ap_deg", "MEAN(angle_RL)": "angle_rl_deg",
-    "MEAN(diameter_AP)": "ap_ellipse_mm", "MEAN(diameter_RL)": "rl_mm", "MEAN(eccentricity)": "eccentricity",
-    "MEAN(orientation)": "orientation_deg", "MEAN(solidity)": "solidity", "csa_mm2": "csa_mm2",
-}  # fmt: skip
 TABLES: Mapping[str, Mapping[str, str]] = {
     "summary.csv": SUMMARY_COLUMNS,
     "levels.csv": LEVEL_COLUMNS,
@@ -69,17 +62,9 @@ _UNITS = {"_mm2": "mm²", "_mm3": "mm³", "_mm": "mm", "seconds": "s"}
 _MADE_BY = "docProps/app.xml"
 """What every spreadsheet program writes into a workbook, and we do not."""
 _TEXTS = {
-    "case",
-    "level",
-    "source",
-    "reason",
-    "model",
-    "model_version",
-    "software_version",
-    "reviewer",
-    "note",
-    "person",
-}
+    "case", "level", "source", "reason", "model", "model_version", "software_version", "reviewer", "note", "person",
+    "group", "site", "session", "Filename",
+}  # fmt: skip
 """Columns that hold a text, also where it looks like a number."""
 
 
@@ -91,14 +76,13 @@ def unit_of(column: str) -> str:
 def write_tables(work: WorkList, folder: Path) -> None:
     """review.csv, history.csv, levels.csv and the dictionary columns.csv of the cases of ``work`` into ``folder``.
     Raises OutputError."""
-    write_review_table(work, folder / "review.csv")
-    write_history_table(work, folder / "history.csv")
-    write_level_table(work, folder / "levels.csv")
-    rows = [{"table": "slices.csv", "column": one.name, "unit": one.unit, "meaning": one.meaning} for one in columns()]
-    for table, meanings in TABLES.items():
-        for name, meaning in meanings.items():
-            rows.append({"table": table, "column": name, "unit": unit_of(name), "meaning": meaning})
-    write_table(folder / "columns.csv", rows[0], rows)
+    for name, rows in {"review.csv": review_rows, "history.csv": history_rows, "levels.csv": level_rows}.items():
+        write_table(folder / name, TABLES[name], rows(work))
+    meanings = [("slices.csv", one.name, one.unit, one.meaning) for one in columns()]
+    for table, of_columns in TABLES.items():
+        meanings += [(table, name, unit_of(name), text) for name, text in of_columns.items()]
+    names = ("table", "column", "unit", "meaning")
+    write_table(folder / "columns.csv", names, (dict(zip(names, row, strict=True)) for row in meanings))
 
 
 def pam50_rows(case: Case) -> list[dict[str, Any]]:
@@ -141,46 +125,55 @@ def write_workbook(_work: WorkList, folder: Path) -> None:
         if _MADE_BY in file.namelist():
             raise OutputError(f"{path} was saved by another program and would be replaced: move it away")
     there = [folder / name for name in (*TABLES, "columns.csv") if (folder / name).is_file()]
-    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
-    package = "http://schemas.openxmlformats.org/package/2006"
-    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
-    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml"
-    numbered = list(enumerate(there, 1))
+    ids = range(1, len(there) + 1)
     parts = {
-        "[Content_Types].xml": f'<Types xmlns="{package}/content-types"><Default Extension="rels"'
+        "[Content_Types].xml": f'<Types xmlns="{_PACKAGE}/content-types"><Default Extension="rels"'
         f' ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Default Extension="xml"'
-        f' ContentType="{kind}.worksheet+xml"/><Override PartName="/xl/workbook.xml"'
-        f' ContentType="{kind}.sheet.main+xml"/></Types>',
-        "_rels/.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="rId1"'
-        f' Type="{office}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
-        "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets>'
-        + "".join(f'<sheet name="{escape(one.stem)}" sheetId="{n}" r:id="rId{n}"/>' for n, one in numbered)
+        f' ContentType="{_KIND}.worksheet+xml"/><Override PartName="/xl/workbook.xml"'
+        f' ContentType="{_KIND}.sheet.main+xml"/></Types>',
+        "_rels/.rels": _relations([("officeDocument", "xl/workbook.xml")]),
+        "xl/_rels/workbook.xml.rels": _relations([("worksheet", f"worksheets/sheet{n}.xml") for n in ids]),
+        "xl/workbook.xml": f'<workbook xmlns="{_MAIN}" xmlns:r="{_OFFICE}"><sheets>'
+        + "".join(f'<sheet name="{there[n - 1].stem}" sheetId="{n}" r:id="rId{n}"/>' for n in ids)
         + "</sheets></workbook>",
-        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}/relationships">'
-        + "".join(
-            f'<Relationship Id="rId{n}" Type="{office}/worksheet" Target="worksheets/sheet{n}.xml"/>'
-            for n, _ in numbered
-        )
-        + "</Relationships>",
     }
-    for n, one in numbered:
-        rows = list(csv.reader(io.StringIO(one.read_text(encoding="utf-8-sig"), newline="")))
-        parts[f"xl/worksheets/sheet{n}.xml"] = (
-            f'<worksheet xmlns="{main}"><sheetViews><sheetView workbookViewId="0"><pane ySplit="1" topLeftCell="A2"'
-            f' activePane="bottomLeft" state="frozen"/></sheetView></sheetViews><sheetData>{_rows(rows)}</sheetData>'
-            "</worksheet>"
-        )
     with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as file:
         for name, text in parts.items():
-            file.writestr(name, f'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n{text}')
+            file.writestr(name, _XML + text)
+        for n in ids:
+            with file.open(f"xl/worksheets/sheet{n}.xml", "w") as sheet:
+                sheet.writelines(text.encode() for text in _sheet(there[n - 1]))
 
 
-def _rows(rows: Sequence[Sequence[str]]) -> str:
-    head = rows[0] if rows else []
-    return "".join(f"<row>{''.join(map(_cell, row, head))}</row>" for row in rows)
+_XML = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
+_OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+_PACKAGE = "http://schemas.openxmlformats.org/package/2006"
+_MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+_KIND = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+
+
+def _relations(targets: Sequence[tuple[str, str]]) -> str:
+    parts = [
+        f'<Relationship Id="rId{n}" Type="{_OFFICE}/{kind}" Target="{target}"/>'
+        for n, (kind, target) in enumerate(targets, 1)
+    ]
+    return f'<Relationships xmlns="{_PACKAGE}/relationships">{"".join(parts)}</Relationships>'
+
+
+def _sheet(table: Path) -> Iterator[str]:
+    yield f'{_XML}<worksheet xmlns="{_MAIN}"><sheetViews><sheetView workbookViewId="0"><pane ySplit="1"'
+    yield ' topLeftCell="A2" activePane="bottomLeft" state="frozen"/></sheetView></sheetViews><sheetData>'
+    head: list[str] = []
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        for row in csv.reader(file):
+            head = head or row
+            yield f"<row>{''.join(map(_cell, row, head))}</row>"
+    yield "</sheetData></worksheet>"
 
 
 def _cell(text: str, column: str) -> str:
+    if not text:
+        return "<c/>"
     if column not in _TEXTS and _is_number(text):
         return f"<c><v>{float(text)!r}</v></c>"
     plain = "".join(letter for letter in text if letter.isprintable() or letter == "\n")

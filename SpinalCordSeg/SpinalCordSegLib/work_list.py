@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from SpinalCordSegLib.case import Case, restore_interrupted
+from SpinalCordSegLib.case import Case, ModelSummary, restore_interrupted
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError, OutputError
-from SpinalCordSegLib.files import output_errors, write_text
+from SpinalCordSegLib.files import output_errors, read_table, write_text
 from SpinalCordSegLib.review import STATES, Review
 from SpinalCordSegLib.slice_table import csv_text, rounded
 from SpinalCordSegLib.vertebral_levels import UPPER_END
@@ -201,7 +201,8 @@ def read_work_list(folder: Path) -> WorkList:
         restore_interrupted(folder)
         inside = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
         candidates = [folder] if (folder / "report.json").is_file() else sorted(inside)
-    items = [_item(path) for path in candidates if (path / "report.json").is_file()]
+    models: list[ModelSummary] = []  # one for all cases: its card is longer than all else
+    items = [_item(path, models) for path in candidates if (path / "report.json").is_file()]
     if not items:
         raise InputFileError(f"{folder} holds no finished case: give the folder that segment wrote its results into")
     names = Counter(item.case for item in items)
@@ -211,41 +212,48 @@ def read_work_list(folder: Path) -> WorkList:
     return WorkList(tuple(items))
 
 
-def _item(folder: Path) -> WorkItem:
+def _item(folder: Path, models: list[ModelSummary]) -> WorkItem:
     try:
         case = Case.load(folder, needs_slices=False)
     except InputFileError as error:
         return WorkItem(folder.name, folder, problem=str(error))
+    if case.model is not None:
+        if case.model not in models:
+            models.append(case.model)
+        case = replace(case, model=models[models.index(case.model)])
     return WorkItem(case.name, folder, case)
 
 
-def write_review_table(work_list: WorkList, path: Path) -> None:
-    """One row a case as CSV. Raises OutputError."""
-    rows = (item.row() | {"remarks": "; ".join(work_list.remarks(item))} for item in work_list.items)
-    write_table(path, REVIEW_COLUMNS, rows)
-
-
-def write_history_table(work_list: WorkList, path: Path) -> None:
-    """One row for every act on a case as CSV. Raises OutputError."""
-    rows = (
-        dict(zip(HISTORY_COLUMNS, (item.case, act.when, act.what, act.who, act.before, act.after), strict=True))
-        for item in work_list.items
-        for act in (() if item.content is None else item.content.history)
-    )
-    write_table(path, HISTORY_COLUMNS, rows)
-
-
-def write_level_table(work_list: WorkList, path: Path) -> None:
-    """One row for every vertebral level of a case as CSV. Raises OutputError."""
-    rows = []
+def review_rows(work_list: WorkList) -> Iterator[dict[str, Any]]:
+    """By REVIEW_COLUMNS, one a case."""
     for item in work_list.items:
-        if item.content is not None and item.content.levels is not None:
+        yield item.row() | {"remarks": "; ".join(work_list.remarks(item))}
+
+
+def history_rows(work_list: WorkList) -> Iterator[dict[str, Any]]:
+    """By HISTORY_COLUMNS, one for every act on a case."""
+    for item in work_list.items:
+        for act in () if item.content is None else item.content.history:
+            cells = item.case, act.when, act.what, act.who, act.before, act.after
+            yield dict(zip(HISTORY_COLUMNS, cells, strict=True))
+
+
+def level_rows(work_list: WorkList) -> Iterator[dict[str, Any]]:
+    """By LEVEL_COLUMNS, one for every vertebral level of a case."""
+    for item in work_list.items:
+        case = item.content
+        for row in () if case is None else case.level_rows():
+            disc = "" if case is None or row["basis"] == UPPER_END else case.discs_from
             about = {"case": item.case, "review_state": item.review.state}
-            of_levels = item.content.as_json()["levels"]["levels"]
-            for row in of_levels:
-                disc = "" if row["basis"] == UPPER_END else item.content.discs_from
-                rows.append(about | {"disc": disc, "level": row["name"]} | row)
-    write_table(path, LEVEL_COLUMNS, rows)
+            yield about | {"disc": disc, "level": row["name"]} | row
+
+
+def failed_inputs(folder: Path, known: Collection[str]) -> list[tuple[str, str]]:
+    """(case, reason) of the inputs that gave no case, by summary.csv. Raises InputFileError."""
+    path = folder / "summary.csv"
+    rows = (row for _, row in read_table(path)) if path.exists() else ()
+    failed = [(row.get("case", ""), row.get("reason", "")) for row in rows if row.get("state") == "failed"]
+    return [one for one in failed if one[0] not in known]
 
 
 def write_table(path: Path, columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> None:

@@ -262,13 +262,13 @@ class WorkListBar(Section):
 
     def _update(self, case: OpenCase) -> None:
         """Read this one case again (a list may have hundreds), and write the table of its list."""
-        from SpinalCordSegLib.work_list import REVIEW_TABLE, read_work_list, write_review_table
+        from SpinalCordSegLib.work_list import REVIEW_COLUMNS, REVIEW_TABLE, read_work_list, review_rows, write_table
 
         shown = self.work if case.results == self.folder else None
         work = (read_work_list(case.results) if shown is None else shown).read_again(case.folder)
         if shown is not None:
             self.work = work
-        write_review_table(work, case.results / REVIEW_TABLE)
+        write_table(case.results / REVIEW_TABLE, REVIEW_COLUMNS, review_rows(work))
 
     def _take_images(self, folder: Path) -> None:
         self.images = ImageFolder(folder)

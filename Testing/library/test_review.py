@@ -28,7 +28,7 @@ from SpinalCordSegLib.review import (
     review_text,
     with_seen,
 )
-from SpinalCordSegLib.work_list import read_work_list, write_review_table
+from SpinalCordSegLib.work_list import REVIEW_COLUMNS, read_work_list, review_rows, write_table
 
 
 def test_a_review_goes_its_way_and_comes_back_from_json() -> None:
@@ -119,7 +119,7 @@ def test_a_work_list_is_taken_up_where_it_was_left(cases) -> None:
     for name in "bc":
         update_review(cases / name, lambda one: decided(one, REJECTED, "A"))
     assert read_work_list(cases).next_open() is None
-    write_review_table(read_work_list(cases), cases / "review.csv")
+    write_table(cases / "review.csv", REVIEW_COLUMNS, review_rows(read_work_list(cases)))
     rows = (cases / "review.csv").read_text(encoding="utf-8").splitlines()
     assert len(rows) == 5 and rows[1].startswith("neck,accepted,A,20")
     assert rows[3].startswith("broken,unreadable")

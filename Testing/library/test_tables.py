@@ -2,7 +2,6 @@
 
 import csv
 import json
-import re
 import zipfile
 from dataclasses import replace
 
@@ -66,28 +65,6 @@ def test_one_row_a_level_and_every_column_is_explained(results):
         assert {(name.rpartition("/")[2], column) for column in columns} <= explained
 
 
-def test_a_workbook_holds_numbers_as_numbers_and_the_name_as_a_text(results):
-    work = read_work_list(results)
-    write_tables(work, results)
-    write_workbook(work, results)
-    assert not (results / "summary.csv").read_bytes().startswith(b"\xef\xbb\xbf")
-    row = _rows(results / "summary.csv")[0]
-    with zipfile.ZipFile(results / "tables.xlsx") as book:
-        names = re.findall(r'<sheet name="(\w+)"', book.read("xl/workbook.xml").decode())
-        sheet = book.read("xl/worksheets/sheet1.xml").decode()
-    assert names == ["summary", "levels", "review", "history", "columns"]
-    head, cells = re.findall(r"<row>(.*?)</row>", sheet)
-    kinds = re.findall(r"<c( t=\"inlineStr\")?>.*?>([^<>]*)</", cells)
-    by_name = dict(zip(re.findall(r">([^<>]+)</t>", head), kinds, strict=True))
-    assert by_name["case"] == (' t="inlineStr"', "007") and by_name["model_version"] == (' t="inlineStr"', "3")
-    is_text, area = by_name["mean_csa_mm2"]
-    assert not is_text and float(area) == float(row["mean_csa_mm2"])
-    with zipfile.ZipFile(results / "tables.xlsx", "a") as book:
-        book.writestr("docProps/app.xml", "<Properties/>")  # somebody saved it in Excel
-    with pytest.raises(OutputError, match="saved by another program"):
-        write_workbook(work, results)
-
-
 def test_pandas_and_spreadsheets_read_the_same_numbers(results):
     work = read_work_list(results)
     write_tables(work, results)
@@ -98,9 +75,16 @@ def test_pandas_and_spreadsheets_read_the_same_numbers(results):
     slices = pandas.read_csv(results / "007" / "slices.csv")
     np.testing.assert_allclose(slices["csa_mm2"], case.slices.csa_mm2, atol=1e-3)
     # a workbook has no decimal mark of a country: it holds numbers, and the name as it is
-    head, row = openpyxl.load_workbook(results / "tables.xlsx")["summary"].iter_rows(values_only=True)
+    book = openpyxl.load_workbook(results / "tables.xlsx")
+    assert book.sheetnames == ["summary", "levels", "review", "history", "columns"]
+    head, row = book["summary"].iter_rows(values_only=True)
     by_excel = dict(zip(head, row, strict=True))
     assert by_excel["case"] == "007" and by_excel["mean_csa_mm2"] == by_pandas["mean_csa_mm2"]
+    assert by_excel["model_version"] == "3" and by_excel["reason"] is None
+    with zipfile.ZipFile(results / "tables.xlsx", "a") as file:
+        file.writestr("docProps/app.xml", "<Properties/>")  # somebody saved it in Excel
+    with pytest.raises(OutputError, match="saved by another program"):
+        write_workbook(work, results)
     # what a spreadsheet of a country with decimal commas saves of our table comes back as decisions
     text = (results / "summary.csv").read_text(encoding="utf-8")
     saved = "\r\n".join(";".join(row).replace(".", ",") for row in csv.reader(text.splitlines()))
@@ -127,7 +111,7 @@ def test_slices_on_the_template_are_linear_between_measured_ones():
     assert (rows[907]["VertLevel"], rows[908]["VertLevel"]) == (3, 2)  # C2/C3 of the template is at 907.5
 
 
-def test_bids_derivatives_hold_masks_and_tables_of_all_but_rejected_cases(results, neck, tmp_path, capsys):
+def test_bids_derivatives_hold_masks_and_tables_of_all_but_rejected_cases(results, neck, tmp_path, capsys, monkeypatch):
     base = json.loads((results / "007" / "report.json").read_text(encoding="utf-8"))
     for name, source in (("t1", "sub-01/ses-02/anat/sub-01_ses-02_T1w.nii.gz"), ("t2", "sub-01_ses-02_T2w.nii.gz")):
         folder = neck.finish(tmp_path / "series", results / name)
@@ -136,6 +120,17 @@ def test_bids_derivatives_hold_masks_and_tables_of_all_but_rejected_cases(result
         (folder / "report.json").write_text(json.dumps(content), encoding="utf-8")
     assert main(["review", str(results), "--case", "t2", "--reject", "--by", "A"]) == 0
     out = tmp_path / "derivatives" / "spinalcordseg"
+    raw = tmp_path / "sub-01" / "ses-02" / "anat" / "sub-01_ses-02_T1w.nii.gz"
+    raw.parent.mkdir(parents=True)
+    raw.touch()
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr("SpinalCordSegLib.bids.write_json", fail)
+        assert main(["export", str(results), "--bids", "--output", str(out)]) == 130
+    assert not out.exists()
     assert main(["export", str(results), "--bids", "--output", str(out)]) == 0
     assert "left out: t2: rejected" in capsys.readouterr().err
     names = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
@@ -145,7 +140,10 @@ def test_bids_derivatives_hold_masks_and_tables_of_all_but_rejected_cases(result
         *(f"{stem}_{end}" for end in ("mask.nii.gz", "mask.json", "morph.tsv")),
         *(f"sub-007/anat/sub-007_space-orig_label-SC_{end}" for end in ("mask.nii.gz", "mask.json", "morph.tsv")),
     }  # fmt: skip
-    assert json.loads((out / "dataset_description.json").read_text())["DatasetType"] == "derivative"
+    about = json.loads((out / "dataset_description.json").read_text())
+    assert (about["DatasetType"], about["DatasetLinks"]) == ("derivative", {"raw": "../.."})
+    (source,) = json.loads((out / f"{stem}_mask.json").read_text())["Sources"]
+    assert source.startswith("bids:raw:") and (out / "../.." / source[len("bids:raw:") :]).samefile(raw)
     mask = nibabel.load(out / f"{stem}_mask.nii.gz")
     assert mask.get_fdata().sum() == Case.load(results / "t1").mask.voxels.sum() and mask.shape == tuple(
         base["input"]["shape"]
@@ -177,17 +175,24 @@ def test_the_arguments_of_a_bids_app(tiny_model, tmp_path, capsys):
             "sub-02/ses-1/anat/sub-02_ses-1_T1w",
             "sub-02/ses-1/func/sub-02_bold",
             "sub-02/ses-2/anat/sub-02_ses-2_T1w",
+            "sub-02/ses-2/anat/sub-02_ses-2_T1w_defacemask",
+            "sub-02/ses-2/anat/sub-02_ses-2_space-orig_label-SC_desc-T1w_mask",
+            "sub-02/ses-2/anat/sub-02_ses-2_dseg",
         )
     ):
         write_volume(image.with_voxels(image.voxels + k), bids / f"{name}.nii")
     (bids / "participants.tsv").write_text("participant_id\tgroup\nsub-01\ta\nsub-02\tb\n", encoding="utf-8")
+    about = {"Manufacturer": "Siemens", "ManufacturersModelName": "Prisma", "MagneticFieldStrength": 3}
+    (bids / "sub-01/anat/sub-01_T1w.json").write_text(json.dumps(about), encoding="utf-8")
     more = ["--model", str(tiny_model), "--no-find"]
     assert main(["segment", str(bids), out, "participant", *more, "--participant-label", "02"]) == 0
     assert [path.parent.name for path in (tmp_path / "out").glob("sub-0[13]*/report.json")] == []
     assert main(["segment", str(bids), out, "participant", *more, "--participant-label", "01"]) == 0
     assert main(["segment", str(bids), out, "group"]) == 0
     # subject by subject is as all at once: two sessions are one person
-    found = {row["case"]: (row["person"], row["group"]) for row in _rows(tmp_path / "out" / "cohort_cases.csv")}
+    rows = _rows(tmp_path / "out" / "cohort_cases.csv")
+    assert [row["site"] for row in rows] == ["Siemens Prisma 3 T", "", ""]
+    found = {row["case"]: (row["person"], row["group"]) for row in rows}
     assert found == {
         "sub-01_T1w": ("sub-01", "a"), "sub-02_ses-1_T1w": ("sub-02", "b"), "sub-02_ses-2_T1w": ("sub-02", "b"),
     }  # fmt: skip
