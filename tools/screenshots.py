@@ -2,8 +2,8 @@
 
 The segmentation panel finds the cord in the simulated neck with the first model that ships; the training panel trains a
 small network on six small drawn necks. A minute or two. The finished ones are the extension's pictures; a real neck's
-montage is the README's. Each panel without its packages, ready, running and done, and every section in the least and
-the largest font, goes to out/screenshots.
+montage, and the panel beside views of that neck, are the README's. Each panel without its packages, ready, running and
+done, and every section in the least and the largest font, goes to out/screenshots.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 _CHECKOUT = Path(__file__).resolve().parents[1]
 _TARGET = _CHECKOUT / "docs" / "images"
@@ -37,6 +38,7 @@ def main() -> int:
             target.mkdir(parents=True, exist_ok=True)
         segmenting(_TARGET / "segment.png")
         training(Path(folder), _TARGET / "train.png")
+        whole(_TARGET / "views.png")
         neck(Path(folder), _TARGET / "neck.png")
     print(f"Screenshots are in {_TARGET.relative_to(_CHECKOUT)}, of all states in {_STATES.relative_to(_CHECKOUT)}")
     return 0
@@ -48,10 +50,8 @@ def neck(folder: Path, target: Path) -> None:
 
     from SpinalCordSegLib.cli import main as spinalcordseg
 
-    data = Path(os.environ.get("SPINALCORDSEG_DATA", _CHECKOUT.parent / "shared" / "data"))
-    image = data / "t1w_masked" / "sct-testing_T1w.nii.gz"
-    if not image.is_file():
-        print(f"No {image}: {target.name} stays as it is")
+    image = _real_neck(target)
+    if image is None:
         return
     if spinalcordseg(["segment", str(image), "--code", "neck", "--output", str(folder)]) != 0:
         raise SystemExit("the neck could not be segmented")
@@ -60,9 +60,150 @@ def neck(folder: Path, target: Path) -> None:
     upper.resize((1000, round(1000 * upper.height / upper.width)), Image.Resampling.LANCZOS).save(target, optimize=True)
 
 
-def segmenting(target: Path) -> None:
+def _real_neck(target: Path) -> Path | None:
+    data = Path(os.environ.get("SPINALCORDSEG_DATA", _CHECKOUT.parent / "shared" / "data"))
+    image = data / "t1w_masked" / "sct-testing_T1w.nii.gz"
+    if image.is_file():
+        return image
+    print(f"No {image}: {target.name} stays as it is")
+    return None
+
+
+_GAP, _VIEW, _AXIAL_MM = 3, 420, 62.0  # pixels between the views, their width, and what the axial one shows
+_COLOURS = {"Red": (243, 74, 51), "Yellow": (237, 213, 76), "3D": (177, 192, 219)}  # Slicer's, of the views
+
+
+def whole(target: Path) -> None:
+    """The panel after a run on the real neck, beside a sagittal, an axial and a 3D view. The views are drawn by
+    Slicer's own displayable managers (slicer-core), as in Slicer's window; there is no window of Slicer here."""
+    from PIL import Image, ImageDraw
     from slicer_standins.desktop import click, picture, wait_until
 
+    from SpinalCordSegLib.image_io import read_image
+    from SpinalCordSegNodes.segmentations import mask_of_segment
+    from SpinalCordSegNodes.views import centre_of_slice
+    from SpinalCordSegNodes.volumes import node_from_volume
+
+    image = _real_neck(target)
+    if image is None:
+        return
+    import slicer
+
+    scene = slicer.mrmlScene
+    scene.Clear(0)
+    with _opened("SpinalCordSeg") as widget:
+        volume = node_from_volume(scene, read_image(image).volume, "NeckT1w")
+        widget.ui.volumeSelector.setCurrentNode(volume)
+        click(widget.ui.applyButton)
+        wait_until(lambda: not widget.panel.control.running, _WAIT_S)
+        current = widget.panel.current
+        mask = mask_of_segment(*current.which)
+        centre = centre_of_slice(mask, current.result.case.slices.slice[current.result.case.n_slices // 2])
+        current.node.CreateClosedSurfaceRepresentation()
+        picture(widget, _STATES / "views-panel.png")
+        panel = Image.open(_STATES / "views-panel.png").convert("RGB")
+        half = (panel.height - _GAP) // 2
+        views = {
+            "Yellow": _slice_view("Yellow", volume, centre, (_VIEW, panel.height), None),
+            "Red": _slice_view("Red", volume, centre, (_VIEW, half), _AXIAL_MM),
+            "3D": _view_3d(current.node, (_VIEW, panel.height - half - _GAP)),
+        }
+    places = {"Yellow": (panel.width + _GAP, 0)}
+    places["Red"] = (panel.width + _VIEW + 2 * _GAP, 0)
+    places["3D"] = (places["Red"][0], half + _GAP)
+    page = Image.new("RGB", (places["Red"][0] + _VIEW, panel.height), (60, 60, 60))
+    page.paste(panel, (0, 0))
+    for name, (x, y) in places.items():
+        page.paste(Image.fromarray(views[name]), (x, y))
+        ImageDraw.Draw(page).rectangle((x, y, x + _VIEW - 1, y + 5), _COLOURS[name])
+    page.save(target, optimize=True)
+
+
+def _slice_view(name: str, volume: Any, centre: Any, size: tuple[int, int], field_mm: float | None) -> Any:
+    """RGB of one of Slicer's slice views ("Red": axial, "Yellow": sagittal) around a point. ``field_mm``: its width;
+    None: all of the volume."""
+    import slicer
+    import vtk
+
+    logic = slicer.vtkMRMLSliceLogic()
+    logic.SetMRMLApplicationLogic(slicer.app.applicationLogic())
+    logic.SetMRMLScene(slicer.mrmlScene)
+    node = logic.AddSliceNode(name)
+    slicer.app.applicationLogic().GetSliceLogics().AddItem(logic)
+    slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(slicer.mrmlScene)
+    node.SetOrientation("Axial" if name == "Red" else "Sagittal")
+    node.SetDimensions(*size, 1)
+    node.SetRulerType(node.RulerTypeThin)
+    logic.GetSliceCompositeNode().SetBackgroundVolumeID(volume.GetID())
+    logic.FitSliceToBackground(*size)
+    if field_mm is not None:
+        node.SetFieldOfView(field_mm, field_mm * size[1] / size[0], 1)
+    node.JumpSliceByCentering(*centre)
+    mapper, actor = vtk.vtkImageMapper(), vtk.vtkActor2D()
+    mapper.SetColorWindow(255)
+    mapper.SetColorLevel(127.5)
+    mapper.SetInputConnection(logic.GetImageDataConnection())
+    actor.SetMapper(mapper)
+    actor.GetProperty().SetDisplayLocationToBackground()
+    return _drawn(node, size, ("Segmentations{}2D", "Ruler{}"), actor)
+
+
+def _view_3d(segmentation: Any, size: tuple[int, int]) -> Any:
+    """RGB of Slicer's 3D view, from the patient's left and a little from behind."""
+    import slicer
+
+    bounds = [0.0] * 6
+    segmentation.GetRASBounds(bounds)
+    middle = [(low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True)]
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLViewNode", "View1")
+    node.SetLayoutName("1")
+    camera = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLCameraNode")
+    camera.SetLayoutName("1")
+    height = bounds[5] - bounds[4]
+    camera.SetPosition(middle[0] - 2.2 * height, middle[1] - 1.2 * height, middle[2])
+    camera.SetFocalPoint(*middle)
+    camera.SetViewUp(0, 0, 1)
+    return _drawn(node, size, ("Camera{}", "Segmentations{}3D", "View{}"))
+
+
+def _drawn(node: Any, size: tuple[int, int], managers: Sequence[str], actor: Any = None) -> Any:
+    import slicer
+    import vtk
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    window, renderer, group = vtk.vtkRenderWindow(), vtk.vtkRenderer(), slicer.vtkMRMLDisplayableManagerGroup()
+    window.SetOffScreenRendering(True)
+    window.SetMultiSamples(0)
+    window.SetSize(*size)
+    window.AddRenderer(renderer)
+    interactor = vtk.vtkGenericRenderWindowInteractor()
+    interactor.SetRenderWindow(window)
+    if actor is not None:
+        renderer.AddViewProp(actor)
+    group.SetRenderer(renderer)
+    kept = []
+    for name in managers:
+        manager = getattr(slicer, "vtkMRML" + name.format("DisplayableManager"))()
+        manager.SetMRMLApplicationLogic(slicer.app.applicationLogic())
+        group.AddDisplayableManager(manager)
+        kept.append(manager)
+    group.SetMRMLDisplayableNode(node)
+    renderer.ResetCameraClippingRange()
+    window.Render()
+    grab = vtk.vtkWindowToImageFilter()
+    grab.SetInput(window)
+    grab.ReadFrontBufferOff()
+    grab.Update()
+    rows = vtk_to_numpy(grab.GetOutput().GetPointData().GetScalars()).reshape(size[1], size[0], -1)
+    return rows[::-1, :, :3].copy()
+
+
+def segmenting(target: Path) -> None:
+    from cord_cases import erase, paint
+    from slicer_standins.desktop import click, picture, wait_until
+
+    from SpinalCordSegNodes.segmentations import mask_of_segment
+    from SpinalCordSegNodes.views import Discs, centre_of_slice
     from SpinalCordSegWidgets.sample_data import add_simulated_neck
 
     volume = add_simulated_neck()[0]
@@ -84,13 +225,21 @@ def segmenting(target: Path) -> None:
             raise SystemExit(panel.control.failure.report)
         picture(widget, _STATES / "segment-done.png")
         picture(widget, target)
-        ui.reviewerEdit.text = "Dr A. Meyer"
-        for size_px in _FONTS_PX:
-            with _font(size_px):
-                for section in (panel.segment, *panel.sections[2:]):
-                    for other in panel.sections:
-                        other.button.collapsed = other is not section
-                    picture(widget, _STATES / f"segment-{section.button.name}-{size_px}.png")
+        # a slice to look at, a visit and a level
+        paint(widget, erase(12))
+        click(ui.measureButton)
+        wait_until(lambda: not panel.control.running, _WAIT_S)
+        right, anterior, superior = centre_of_slice(mask_of_segment(*panel.current.which), 24)
+        Discs(volume).add(3).AddControlPointWorld(right, anterior + 15.0, superior)
+    for size_px in _FONTS_PX:
+        with _font(size_px), _opened("SpinalCordSeg") as widget:
+            panel = widget.panel
+            widget.ui.reviewerEdit.text = "Dr A. Meyer"
+            panel.follow_up.add_mask()
+            for section in (panel.segment, *panel.sections[2:]):
+                for other in panel.sections:
+                    other.button.collapsed = other is not section
+                picture(widget, _STATES / f"segment-{section.button.name}-{size_px}.png")
 
 
 def training(folder: Path, target: Path) -> None:
@@ -119,10 +268,13 @@ def training(folder: Path, target: Path) -> None:
             wait_until(lambda: not control.running, _WAIT_S)
             if control.failure is not None:
                 raise SystemExit(control.failure.report)
-        for size_px in _FONTS_PX:
-            with _font(size_px):
-                picture(widget, _STATES / f"train-done-{size_px}.png")
         picture(widget, target)
+    for size_px in _FONTS_PX:
+        with _font(size_px), _opened("SpinalCordSegTrainer") as widget:
+            for button in (widget.ui.checkButton, widget.ui.evaluateButton):
+                click(button)
+                wait_until(lambda: not widget.panel.control.running, _WAIT_S)
+            picture(widget, _STATES / f"train-done-{size_px}.png")
 
 
 @contextmanager

@@ -416,7 +416,7 @@ class Plot:
             most = (0.2, 0.4)[axis] * abs(self._ends[axis][1] - self._ends[axis][0]) / self.letter
             steps = (share * 10.0**power for power in range(-3, 9) for share in (1, 2, 5))
             step = next(step for step in steps if (high - low) / step <= max(2, most))
-            for value in np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step:
+            for value in np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step + 0.0:  # never "-0"
                 x, y = self.at(value, self.limits[1][0]) if axis == 0 else self.at(self.limits[0][0], value)
                 beyond = [[x, top], [x, y]] if axis == 0 else [[right, y], [x, y]]
                 if axis == grid:

@@ -68,6 +68,7 @@ def read_tag(segment: Any, key: str) -> str:
 MASK_ONLY = PREFIX + "MaskOnly"  # of a volume that stands for an image that is not at hand
 AI_COPY, VOLUME, _COPY_OF = "SpinalCordSeg.AICopy", "SpinalCordSeg.Volume", "SpinalCordSeg.CopyOf"  # reference roles
 _SEGMENT_ID = "SpinalCord"
+_FILL = 0.2  # so that the cord is seen through its mask
 _BY_AI, _CORRECTED = " spinal cord AI", " spinal cord corrected"
 
 
@@ -157,6 +158,7 @@ def _new_node(scene: Any, name: str, mask: Volume, volume_node: Any, made_by: Ma
 
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().SetOpacity2DFill(_FILL)
     segmentation = node.GetSegmentation()
     geometry_parameter = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
     segmentation.SetConversionParameter(geometry_parameter, geometry_text(mask))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -177,122 +178,126 @@ def _view(name: str, orientation: str) -> str:
     return f'<item><view class="vtkMRMLSliceNode" singletontag="{name}{orientation}">{inside}</view></item>'
 
 
-# Discs that a person marks on an image: one fiducial node each, bound to the image (or to a mask without one).
+# Discs of an image (or of a mask without one): a fiducial node for each that a person marks, and one list of those
+# that the program found.
 
 
 # Number of the vertebra below → name, as in SpinalCordSegLib.vertebral_levels; scipy, which that needs, is too slow.
 DISCS = {3: "C2/C3", 4: "C3/C4", 5: "C4/C5", 6: "C5/C6", 7: "C6/C7", 8: "C7/T1"}
+_NUMBERS = {name: disc for disc, name in DISCS.items()}
 _ROLE = "SpinalCordSeg.Disc."
 _FOUND_ROLE = "SpinalCordSeg.DiscsFound"
 _TAKEN_MM = 0.1  # further from where it was found: a person moved it
 
 
-def disc_node(owner: Any, disc: int) -> Any:
-    """The node of a disc (number of the vertebra below it) of an image or mask node; None where there is none yet."""
-    return owner.GetNodeReference(f"{_ROLE}{disc}")
+@dataclass(frozen=True)
+class Discs:
+    """Of the image or mask node ``owner`` (None: there are none), by the number of the vertebra below; places in world
+    RAS mm."""
 
+    owner: Any
 
-def add_disc_node(scene: Any, owner: Any, disc: int) -> Any:
-    """The same, made where there is none: at most one point, named after the disc, labels shown."""
-    node = disc_node(owner, disc)
-    if node is None:
-        node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", f"Disc {DISCS[disc]}")
+    def node(self, disc: int) -> Any:
+        """Of a person's mark; None where there is none yet."""
+        return None if self.owner is None else self.owner.GetNodeReference(f"{_ROLE}{disc}")
+
+    def add(self, disc: int) -> Any:
+        """The same, made where there is none: at most one point, named after the disc, labels shown."""
+        node = self.node(disc)
+        if node is None:
+            node = self._new_list(f"Disc {DISCS[disc]}", f"{_ROLE}{disc}")
+            node.SetMaximumNumberOfControlPoints(1)
+            node.SetControlPointLabelFormat(DISCS[disc])
+        return node
+
+    def clear(self, disc: int) -> None:
+        """Take a mark away; its node stays and can be placed again."""
+        if self.node(disc) is not None:
+            self.node(disc).RemoveAllControlPoints()
+
+    @property
+    def marked(self) -> dict[int, Point]:
+        """By a person."""
+        nodes = {disc: self.node(disc) for disc in DISCS}
+        return {d: _point(node, 0) for d, node in nodes.items() if node and node.GetNumberOfDefinedControlPoints()}
+
+    @property
+    def found_node(self) -> Any:
+        """The list of those that the program found; None where there is none."""
+        return None if self.owner is None else self.owner.GetNodeReference(_FOUND_ROLE)
+
+    @property
+    def found(self) -> dict[int, Point]:
+        """By the program, and not taken over by a person."""
+        node = self.found_node
+        labels = (
+            [] if node is None else [node.GetNthControlPointLabel(n) for n in range(node.GetNumberOfControlPoints())]
+        )
+        return {_NUMBERS[label]: _point(node, n) for n, label in enumerate(labels) if label in _NUMBERS}
+
+    @property
+    def deleted(self) -> set[int]:
+        """Of the last run's list by a person, and not marked elsewhere."""
+        return self._found_at.keys() - self.found.keys() - self.marked.keys()
+
+    @property
+    def _found_at(self) -> dict[int, Point]:
+        """What the last run found, where it found it."""
+        return dict(ast.literal_eval(self.owner.GetAttribute(_FOUND_ROLE) or "[]"))
+
+    def show_found(self, discs: Mapping[int, Point], marked: Mapping[int, Point]) -> None:
+        """The list of what the last run found, in the place of what another run found; without ``discs`` it goes.
+        Discs that a person marked are left out; ``marked``: those of the run, shown where the scene has lost them.
+        What a person deletes of the list, or all of it, does not come back until another run."""
+        node, found = self.found_node, str(sorted(discs.items()))
+        if self.owner.GetAttribute(_FOUND_ROLE) == found:
+            return
+        self.owner.SetAttribute(_FOUND_ROLE, found)
+        for disc, place in marked.items():
+            if disc not in self.marked:
+                self.add(disc).AddControlPointWorld(*place)
+        if node is not None:
+            self.owner.GetScene().RemoveNode(node)
+        if not discs:
+            return
+        node = self._new_list("Discs (found)", _FOUND_ROLE)
+        for disc, place in discs.items():
+            if disc not in self.marked:
+                node.AddControlPointWorld(vtk.vtkVector3d(*place), DISCS[disc])
+
+    def take_moved(self) -> None:
+        """Make marks of a person out of the found discs that were dragged."""
+        for disc, place in self.found.items():
+            began = self._found_at.get(disc)
+            if began is None or np.linalg.norm(np.subtract(place, began)) > _TAKEN_MM:
+                self.clear(disc)
+                self.add(disc).AddControlPointWorld(*place)
+                self.found_node.RemoveNthControlPoint(self.found_node.GetControlPointIndexByLabel(DISCS[disc]))
+
+    def arguments(self) -> list[str]:
+        """For the command line, what a person marked, and beside it the others that were found and stand as they are;
+        where nobody marked or deleted one none: a run finds them, and a correction takes those of its case."""
+        marked, deleted = self.marked, self.deleted
+        found = self.found if marked or deleted else {}
+        if deleted and not (marked or found):
+            return ["--disc="]
+        named = [("--disc", *one) for one in marked.items()]
+        named += [("--found", *one) for one in found.items() if one[0] not in marked]
+        return [f"{name}={DISCS[disc]}=" + ",".join(f"{mm:.3f}" for mm in place) for name, disc, place in named]
+
+    def _new_list(self, name: str, role: str) -> Any:
+        scene = self.owner.GetScene()
+        node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
         node.CreateDefaultDisplayNodes()
-        node.SetMaximumNumberOfControlPoints(1)
-        node.SetControlPointLabelFormat(DISCS[disc])
-        owner.SetNodeReferenceID(f"{_ROLE}{disc}", node.GetID())
-        place_with(scene, node, owner)
-    return node
+        self.owner.SetNodeReferenceID(role, node.GetID())
+        place_with(scene, node, self.owner)
+        return node
 
 
-def disc_place(owner: Any, disc: int) -> Point | None:
-    """Where a disc was marked, world RAS mm; None where it was not."""
-    node = None if owner is None else disc_node(owner, disc)
-    if node is None or not node.GetNumberOfDefinedControlPoints():
-        return None
-    point = [0.0, 0.0, 0.0]
-    node.GetNthControlPointPositionWorld(0, point)
-    return point[0], point[1], point[2]
-
-
-def marked_discs(owner: Any) -> dict[int, Point]:
-    """Every marked disc of an image or mask node, by its number."""
-    places = {disc: disc_place(owner, disc) for disc in DISCS}
-    return {disc: place for disc, place in places.items() if place is not None}
-
-
-def clear_disc(owner: Any, disc: int) -> None:
-    """Take a mark away; its node stays and can be placed again."""
-    node = disc_node(owner, disc)
-    if node is not None:
-        node.RemoveAllControlPoints()
-
-
-def found_node(owner: Any) -> Any:
-    """The list of the discs that the program found in an image; None where there is none."""
-    return owner.GetNodeReference(_FOUND_ROLE)
-
-
-def show_found_discs(scene: Any, owner: Any, discs: Mapping[int, Point], marked: Mapping[int, Point]) -> None:
-    """The list of what the last run found, RAS mm, in the place of what another run found; without ``discs`` it goes.
-    Discs that a person marked are left out; ``marked``: those of the run, shown where the scene has lost them. What a
-    person deletes of the list, or all of it, does not come back until another run."""
-    node, found = found_node(owner), str(sorted(discs.items()))
-    if owner.GetAttribute(_FOUND_ROLE) == found:
-        return
-    owner.SetAttribute(_FOUND_ROLE, found)
-    for disc, place in marked.items():
-        if disc_place(owner, disc) is None:
-            add_disc_node(scene, owner, disc).AddControlPointWorld(*place)
-    if node is not None:
-        scene.RemoveNode(node)
-    if not discs:
-        return
-    node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "Discs (found)")
-    node.CreateDefaultDisplayNodes()
-    owner.SetNodeReferenceID(_FOUND_ROLE, node.GetID())
-    place_with(scene, node, owner)
-    for disc, place in discs.items():
-        if disc_place(owner, disc) is None:
-            node.AddControlPointWorld(vtk.vtkVector3d(*place), DISCS[disc])
-
-
-def found_discs(owner: Any) -> dict[int, Point]:
-    """Every disc that was found and not taken over by a person, by its number, world RAS mm."""
-    node = None if owner is None else found_node(owner)
-    if node is None:
-        return {}
-    numbers, places, point = {name: disc for disc, name in DISCS.items()}, {}, [0.0, 0.0, 0.0]
-    for n in range(node.GetNumberOfControlPoints()):
-        disc = numbers.get(node.GetNthControlPointLabel(n))
-        if disc is not None:
-            node.GetNthControlPointPositionWorld(n, point)
-            places[disc] = (point[0], point[1], point[2])
-    return places
-
-
-def deleted_discs(owner: Any) -> set[int]:
-    """Discs of the last run's list that a person deleted, and did not mark elsewhere."""
-    return _found_at(owner).keys() - found_discs(owner).keys() - marked_discs(owner).keys()
-
-
-def _found_at(owner: Any) -> dict[int, Point]:
-    """What the last run found, where it found it."""
-    return dict(ast.literal_eval(owner.GetAttribute(_FOUND_ROLE) or "[]"))
-
-
-def take_moved_discs(scene: Any, owner: Any) -> None:
-    """Make marks of a person out of the found discs that were dragged."""
-    node = None if owner is None else found_node(owner)
-    if node is None:
-        return
-    began = _found_at(owner)
-    for disc, place in found_discs(owner).items():
-        if disc not in began or np.linalg.norm(np.subtract(place, began[disc])) > _TAKEN_MM:
-            mark = add_disc_node(scene, owner, disc)
-            mark.RemoveAllControlPoints()
-            mark.AddControlPointWorld(*place)
-            node.RemoveNthControlPoint(node.GetControlPointIndexByLabel(DISCS[disc]))
+def _point(node: Any, n: int) -> Point:
+    place = [0.0, 0.0, 0.0]
+    node.GetNthControlPointPositionWorld(n, place)
+    return place[0], place[1], place[2]
 
 
 def begin_placing(node: Any) -> None:
@@ -317,15 +322,3 @@ def is_placing(node: Any) -> bool:
 def end_placing() -> None:
     interaction = slicer.app.applicationLogic().GetInteractionNode()
     interaction.SetCurrentInteractionMode(interaction.ViewTransform)
-
-
-def disc_arguments(owner: Any) -> list[str]:
-    """The discs that a person marked, and beside them the others that were found and stand as they are; where nobody
-    marked or deleted one none: a run finds them, and a correction takes those of its case."""
-    marked, deleted = marked_discs(owner), deleted_discs(owner)
-    found = found_discs(owner) if marked or deleted else {}
-    if deleted and not (marked or found):
-        return ["--disc="]
-    named = [("--disc", *one) for one in marked.items()]
-    named += [("--found", *one) for one in found.items() if one[0] not in marked]
-    return [f"{name}={DISCS[disc]}=" + ",".join(f"{mm:.3f}" for mm in place) for name, disc, place in named]

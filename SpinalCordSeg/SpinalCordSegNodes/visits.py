@@ -12,8 +12,8 @@ import slicer
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegNodes.results import is_measured, is_measured_on, result_of, write_result_folder
 from SpinalCordSegNodes.segmentations import cropped_mask, image_node_of, known_cord_id, volume_node_of
-from SpinalCordSegNodes.views import Point, marked_discs
-from SpinalCordSegNodes.volumes import image_state, label_of, volume_from_node
+from SpinalCordSegNodes.views import Discs, Point
+from SpinalCordSegNodes.volumes import day_of, image_state, label_of, volume_from_node
 
 C2_C3 = 3
 
@@ -44,8 +44,7 @@ class Visit:
     @property
     def disc(self) -> str:
         """The disc C2/C3 where it was marked in the scene, as the command line takes it; else ""."""
-        owner = self.volume or self.segmentation
-        place = None if owner is None else marked_discs(owner).get(C2_C3)
+        place = Discs(self.volume or self.segmentation).marked.get(C2_C3)
         return "" if place is None else ",".join(f"{value:.3f}" for value in place)
 
     def write(self, folder: Path, number: int) -> None:
@@ -67,7 +66,7 @@ class Visit:
 
 def disc_of(segmentation: Any) -> Point | None:
     """The disc C2/C3 of a visit, as it was marked in the scene, else as its report has it; None where neither does."""
-    marked = marked_discs(volume_node_of(segmentation) or segmentation).get(C2_C3)
+    marked = Discs(volume_node_of(segmentation) or segmentation).marked.get(C2_C3)
     result = result_of(segmentation)
     asked = None if result is None else result.case.levels_asked
     known = [] if asked is None else [mark.ras_mm for mark in asked.discs if mark.disc == C2_C3]
@@ -80,5 +79,4 @@ def kept_day(folder: Path) -> str:
         content = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return ""
-    day = str((content.get("input") or {}).get("acquisition_date") or "")
-    return f"{day[:4]}-{day[4:6]}-{day[6:]}" if len(day) == 8 and day.isdecimal() else day
+    return day_of(str((content.get("input") or {}).get("acquisition_date") or ""))

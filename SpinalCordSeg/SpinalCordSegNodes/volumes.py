@@ -194,8 +194,12 @@ def study_date(scene: Any, node: Any) -> str:
     if node is None:
         return ""
     hierarchy, study = scene.GetSubjectHierarchyNode(), _ancestor(scene, node, "Study")
-    day = "" if study == _NO_ITEM else str(hierarchy.GetItemAttribute(study, "DICOM.StudyDate") or "")
-    plain = day.replace("-", "")
+    return "" if study == _NO_ITEM else day_of(str(hierarchy.GetItemAttribute(study, "DICOM.StudyDate") or ""))
+
+
+def day_of(text: str) -> str:
+    """YYYY-MM-DD, of that or YYYYMMDD; "" of anything else."""
+    plain = text.replace("-", "")
     return f"{plain[:4]}-{plain[4:6]}-{plain[6:]}" if len(plain) == 8 and plain.isdecimal() else ""
 
 

@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 from SpinalCordSegLib.files import free_path
 from SpinalCordSegNodes.results import FollowUpTexts, add_follow_up, follow_up_of, latest_follow_up, read_follow_up
 from SpinalCordSegNodes.segmentations import volume_node_of
-from SpinalCordSegNodes.views import LinkedViews, marked_discs
+from SpinalCordSegNodes.views import Discs, LinkedViews
 from SpinalCordSegNodes.visits import C2_C3, Visit, disc_of, kept_day
 from SpinalCordSegNodes.volumes import is_other_patient, label_of, study_date
 from SpinalCordSegWidgets.jobs import PROGRAM, RESULTS, Job
@@ -74,8 +74,8 @@ class FollowUpSection(Section):
         self._pair: tuple[Any, ...] = ()  # the masks in the views
         self._picture = Picture(ui.coursePicture, _PICTURE_HEIGHT)
         ui.breakFrame.styleSheet = _RED
-        set_up_table(ui.visitTable, [_("Visit"), _("YYYY-MM-DD"), _("Disc C2/C3")])
-        set_up_table(ui.outcomeTable, [_("Visit"), _("Years"), _("Area mm²"), _("Change / MDC")])
+        set_up_table(ui.visitTable, [_("Visit"), _("YYYY-MM-DD"), _("Disc\nC2/C3")])
+        set_up_table(ui.outcomeTable, [_("Visit"), _("Years"), _("Area\nmm²"), _("Change / MDC")])
         ui.visitTable.connect("cellChanged(int,int)", self._on_day)
         ui.visitTable.connect("itemSelectionChanged()", self._on_row)
         ui.compareButton.connect("clicked(bool)", self._on_compare)
@@ -97,7 +97,7 @@ class FollowUpSection(Section):
     def refresh(self) -> None:
         self._keep([visit for visit in self.visits if visit.segmentation is None or in_scene(visit.segmentation)])
         discs = [_("marked") if v.disc else _("as reported") if v.folder else _("not marked") for v in self.visits]
-        rows = [(short(visit.name, 18), visit.day, disc) for visit, disc in zip(self.visits, discs, strict=True)]
+        rows = [(short(visit.name, 14), visit.day, disc) for visit, disc in zip(self.visits, discs, strict=True)]
         show_rows(self.ui.visitTable, rows, tips=[visit.name for visit in self.visits], editable=_DAY)
         self._show_buttons()
         self._show_outcome(self._shown())
@@ -258,7 +258,7 @@ class FollowUpSection(Section):
         ui.compareButton.checked = self.views.running
         found = _("The disc C2/C3 was found by the program: look whether it is the same in both.")
         both = () if reason else (self.current.volume, volume_node_of(self.prior))
-        show_text(ui.compareHow, found if any(C2_C3 not in marked_discs(volume) for volume in both) else "")
+        show_text(ui.compareHow, found if any(C2_C3 not in Discs(volume).marked for volume in both) else "")
 
     def _on_row(self) -> None:
         self._show_buttons()

@@ -161,12 +161,8 @@ def check_dependencies(
     if installed("onnxruntime") is None:
         text = _("ONNX Runtime is needed to find the cord, and is not installed. Measuring a mask works without it.")
         return missing_packages(installed, text)
-    reason = why_broken(probe or {}, "onnxruntime")
-    if reason:
-        text = _("ONNX Runtime is installed but does not start ({detail}). Install it again, then restart Slicer.")
-        packages = (_PACKAGES["onnxruntime"],)
-        return Dependencies(text.format(detail=reason), _("Repair ONNX Runtime…"), False, packages, replaces=True)
-    return missing_packages(installed)
+    broken = broken_package(probe or {}, "onnxruntime", "ONNX Runtime")
+    return broken or missing_packages(installed)
 
 
 def missing_packages(installed: Callable[[str], str | None], message: str = "") -> Dependencies:
@@ -179,12 +175,17 @@ def missing_packages(installed: Callable[[str], str | None], message: str = "") 
     return Dependencies(message or text.format(names=", ".join(missing)), _("Install packages…"), not message, packages)
 
 
-def why_broken(probe: Mapping[str, Any], package: str) -> str:
-    """What hinders a package that is there; "" when nothing is known to."""
+def broken_package(probe: Mapping[str, Any], package: str, title: str) -> Dependencies | None:
+    """What hinders a package that is there; None when nothing is known to."""
     detail = str(probe.get("detail") or "")
     if probe.get("state") == "absent" and detail != package:  # it is there, something that it needs is not
-        return _("{package} is missing").format(package=detail)
-    return detail if probe.get("state") == "broken" else ""
+        detail = _("{package} is missing").format(package=detail)
+    elif probe.get("state") != "broken" or not detail:
+        return None
+    text = _("{package} is installed but does not start ({detail}). Install it again, then restart Slicer.")
+    packages = (_PACKAGES[package],) if package in _PACKAGES else ()
+    text = text.format(package=title, detail=detail)
+    return Dependencies(text, _("Repair {package}…").format(package=title), False, packages, replaces=True)
 
 
 # What the devices are: asked in a child process.

@@ -37,7 +37,7 @@ from SpinalCordSegLib.worker import HEARTBEAT, RERUN_MASK, SCRATCH_VARIABLE, Scr
 from SpinalCordSegNodes.editing import ai_mask_of
 from SpinalCordSegNodes.results import CaseFolder, read_case_folder, result_of, write_result_folder
 from SpinalCordSegNodes.segmentations import mask_of_segment, volume_behind, volume_node_of
-from SpinalCordSegNodes.views import disc_arguments
+from SpinalCordSegNodes.views import Discs
 from SpinalCordSegNodes.volumes import case_name_of, volume_from_node
 
 if TYPE_CHECKING:
@@ -363,7 +363,7 @@ class JobControl:
         self._changed()
 
 
-PROGRAM = "SpinalCordSegLib.cli"
+PROGRAM, TRAINER = "SpinalCordSegLib.cli", "SpinalCordSegTrainerLib.cli"
 PANEL_PROGRAM = "SpinalCordSegLib.worker:panel_main"
 
 
@@ -401,7 +401,7 @@ def measure_job(segmentation: Any, segment_id: str, by: str = "") -> Job[CaseFol
     images = {_MASK: mask} if image is None else {_MASK: mask, IMAGE: image}
     options = [] if image is None else ["--image", IMAGE]
     owner = volume_node_of(segmentation) or segmentation
-    options += disc_arguments(owner)
+    options += Discs(owner).arguments()
     ai, result = ai_mask_of(segmentation, segment_id), result_of(segmentation)
     if ai is None or result is None:
         name = case_name_of(slicer.mrmlScene, owner)
@@ -420,7 +420,7 @@ def store_job(
 ) -> Job[CaseFolder]:
     """A corrected mask into the case's own folder; the result is the case as its folder has it then. ``by``: who
     corrected; ``image``: for the pictures; ``reopen``: also where the case was accepted; ``discs``: see
-    ``disc_arguments``."""
+    ``Discs.arguments``."""
     arguments = ["correct", str(case), _MASK, "--by", by, *(["--reopen"] if reopen else []), *discs]
     arguments += ["--image", str(image)] if image is not None else []
     return Job(PROGRAM, arguments, lambda _folder, _event: read_case_folder(case), images={_MASK: mask})
@@ -446,7 +446,7 @@ def rerun_job(
 def trainer_packages() -> tuple[Path, ...]:
     """Where Python finds the trainer and this library: one folder once installed, two in a checkout; () without it."""
     found = importlib.util.find_spec("SpinalCordSegTrainerLib")
-    return () if found is None else (LIBRARY, Path(str(found.origin)).parents[1])
+    return () if found is None else tuple(dict.fromkeys((LIBRARY, Path(str(found.origin)).resolve().parents[1])))
 
 
 def learn_job(cases: Path, model: Path, device: str) -> Job[tuple[str, Path | None]]:
@@ -457,9 +457,5 @@ def learn_job(cases: Path, model: Path, device: str) -> Job[tuple[str, Path | No
     def read(folder: Path, event: dict[str, Any]) -> tuple[str, Path | None]:
         return str(event["reason"]), publish_model(folder / str(event["model"])) if event["offered"] else None
 
-    return Job(
-        "SpinalCordSegTrainerLib.cli",
-        [*arguments, "--device", device, "--output", RESULTS],
-        read,
-        packages=trainer_packages(),
-    )
+    arguments += ["--device", device, "--output", RESULTS]
+    return Job(TRAINER, arguments, read, packages=trainer_packages())

@@ -11,23 +11,7 @@ from slicer.i18n import tr as _
 from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegNodes.results import measured_cord, put_levels
 from SpinalCordSegNodes.segmentations import mask_of_segment
-from SpinalCordSegNodes.views import (
-    DISCS,
-    add_disc_node,
-    begin_placing,
-    centre_of_slice,
-    clear_disc,
-    disc_node,
-    disc_place,
-    end_placing,
-    found_discs,
-    found_node,
-    is_placing,
-    jump_to,
-    marked_discs,
-    show_found_discs,
-    take_moved_discs,
-)
+from SpinalCordSegNodes.views import DISCS, Discs, begin_placing, centre_of_slice, end_placing, is_placing, jump_to
 from SpinalCordSegWidgets.section import (
     Section,
     grey,
@@ -81,8 +65,8 @@ class LevelsSection(Section):
         self._dragged = single_shot(0, self._on_dragged)  # not within the point's own event
         for name, value in ((_("not given"), ""), (_("female"), "female"), (_("male"), "male")):
             ui.sexBox.addItem(name, value)
-        set_up_table(ui.sliceTable, [_("Slice"), _("Area mm²"), _("AP × RL mm"), _("Flags")])
-        set_up_table(ui.levelTable, [_("Level"), _("Area mm²"), _("Covered"), _("How")])
+        set_up_table(ui.sliceTable, [_("Slice"), _("Area\nmm²"), _("AP × RL\nmm"), _("Flags")])
+        set_up_table(ui.levelTable, [_("Level"), _("Area\nmm²"), _("Covered"), _("How")])
         ui.sliceTable.connect("cellClicked(int,int)", self._on_row)
         on_click(
             ui,
@@ -107,19 +91,24 @@ class LevelsSection(Section):
 
     def mark(self, disc: int) -> None:
         """Let the next click in a view say where a disc is; pressed again, nothing is marked."""
-        node = disc_node(self.current.owner, disc)
+        node = self.discs.node(disc)
         if node is not None and is_placing(node):
             end_placing()
         else:
-            node = add_disc_node(slicer.mrmlScene, self.current.owner, disc)
+            node = self.discs.add(disc)
             self._observe()
             begin_placing(node)
             self.panel.show_message(_("Click into the disc in a sagittal view."))
         self.refresh()
 
     def clear(self, disc: int) -> None:
-        clear_disc(self.current.owner, disc)
+        self.discs.clear(disc)
         self.refresh()
+
+    @property
+    def discs(self) -> Discs:
+        """Of the current mask."""
+        return Discs(self.current.owner)
 
     def options(self) -> LevelOptions:
         """What is marked and given. Raises ConfigurationError for an impossible age."""
@@ -127,7 +116,7 @@ class LevelsSection(Section):
 
         ui = self.ui
         age, sex = ui.ageBox.value, ui.sexBox.itemData(ui.sexBox.currentIndex)
-        found, marked = found_discs(self.current.owner), marked_discs(self.current.owner)
+        found, marked = self.discs.found, self.discs.marked
         places = found | marked
         return LevelOptions(
             discs=tuple(DiscMark(disc, ras_mm=place) for disc, place in places.items()),
@@ -140,16 +129,16 @@ class LevelsSection(Section):
 
     def _show_found(self) -> None:
         """The discs that the last run found, as a list whose points can be dragged, and those dragged before."""
-        owner, case = self.current.owner, self.current.live.case
-        if owner is not None and case is not None:
+        case = self.current.live.case
+        if self.current.owner is not None and case is not None:
             asked = case.levels_asked
             marks = asked.discs if asked is not None and asked.automatic else ()
             placed = [(mark, mark.ras_mm) for mark in marks if mark.ras_mm is not None]
             found, marked = ({mark.disc: at for mark, at in placed if mark.by_person is by} for by in (False, True))
-            show_found_discs(slicer.mrmlScene, owner, found, marked)
+            self.discs.show_found(found, marked)
 
     def _on_dragged(self) -> None:
-        take_moved_discs(slicer.mrmlScene, self.current.owner)
+        self.discs.take_moved()
         self.refresh()
 
     def refresh(self) -> None:
@@ -163,18 +152,18 @@ class LevelsSection(Section):
         show_rows(ui.sliceTable, cells, flagged=[bool(row[3]) for row in rows], tips=tips, most=_MOST_SLICES)
         grey(ui.viewsButton, "" if self.current.result is not None else _("Measure the mask first."))
         reason = self.panel.why_no_mask()
+        discs = Discs(None if reason else self.current.owner)
+        marked, found = discs.marked, discs.found
         for disc, button, label, clear in (
             (C2_C3, ui.markUpperButton, ui.upperLabel, ui.clearUpperButton),
             (C7_T1, ui.markLowerButton, ui.lowerLabel, ui.clearLowerButton),
         ):
-            place = None if reason else disc_place(self.current.owner, disc)
-            node = None if reason else disc_node(self.current.owner, disc)
+            node = discs.node(disc)
             placing = node is not None and is_placing(node)
             grey(button, reason)
-            found = not reason and disc in found_discs(self.current.owner)
-            state = _("marked") if place is not None else _("found") if found else _("not marked")
-            label.setText(_("click in a view…") if placing and place is None else state)
-            clear.setVisible(place is not None)
+            state = _("marked") if disc in marked else _("found") if disc in found else _("not marked")
+            label.setText(_("click in a view…") if placing and disc not in marked else state)
+            clear.setVisible(disc in marked)
         report, problem = (None, "") if reason else self._measure()
         self._show(report, problem)
 
@@ -217,8 +206,7 @@ class LevelsSection(Section):
 
     def _observe(self) -> None:
         """Follow the discs of the current mask, marked and found."""
-        owner = self.current.owner
-        nodes = [] if owner is None else [*(disc_node(owner, disc) for disc in DISCS), found_node(owner)]
+        nodes = [*(self.discs.node(disc) for disc in DISCS), self.discs.found_node]
         wanted = [node for node in nodes if in_scene(node)]
         if [node for node, _tag in self._observed[:: len(_EVENTS)]] == wanted:
             return
@@ -233,7 +221,7 @@ class LevelsSection(Section):
         """The levels, or why there are none ("": nothing is marked or was looked for)."""
         live, result = self.current.live, self.current.result
         levels = None if live.case is None else live.case.levels
-        discs = marked_discs(self.current.owner) or found_discs(self.current.owner)
+        discs = self.discs.marked or self.discs.found
         if live.mask is None or not (discs or (levels and levels.upper_end)):
             return None, "" if levels is None else levels.reason
         from SpinalCordSegLib.morphometry import measure  # scipy: not when the panel opens

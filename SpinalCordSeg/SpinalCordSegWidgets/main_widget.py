@@ -212,6 +212,12 @@ class Panel:
         write_result_folder(result, self.current.segment_id, folder / CASE, image=image)
         write_images(folder, {IMAGE: image})
 
+    def is_gone(self, node: Any) -> bool:
+        """Whether the user deleted the node of a run meanwhile; that is shown."""
+        if not in_scene(node):
+            self.show_message(_("The volume or the mask was deleted meanwhile: the result was not kept."))
+        return not in_scene(node)
+
     def lost(self, name: str) -> None:
         self.show_message(_("{name} was removed from the scene: choose another one.").format(name=name))
 
@@ -257,8 +263,7 @@ class Panel:
         )
 
     def _on_measured(self, found: CaseFolder, segmentation: Any, digest: str, then: Callable[[], None]) -> None:
-        if not in_scene(segmentation):
-            self.show_message(_("The mask was deleted meanwhile: its measures were not kept."))
+        if self.is_gone(segmentation):
             return
         add_measures(slicer.mrmlScene, found.case, segmentation, found.page, digest=digest)
         measured = volume_node_of(segmentation) or segmentation

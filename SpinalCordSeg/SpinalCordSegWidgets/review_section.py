@@ -48,7 +48,6 @@ from SpinalCordSegWidgets.section import (
     Section,
     ask_folder,
     grey,
-    in_scene,
     on_click,
     set_up_table,
     show_rows,
@@ -256,13 +255,14 @@ class ReviewSection(Section):
         ui.acceptButton.text = self.panel.named(_("Accept {name}"))
         ui.acceptButton.setShortcut(qt.QKeySequence(_("Ctrl+Return")))  # a new text takes it away
         nameless = measured or ("" if self.reviewer else _("Type the reviewer’s name first."))
-        grey(ui.acceptButton, nameless or (_("Accepted already.") if review.state == ACCEPTED else ""))
+        for button, reason, state in (
+            (ui.acceptButton, nameless, ACCEPTED),
+            (ui.rejectButton, nameless, REJECTED),
+            (ui.toCorrectButton, measured, TO_CORRECT),
+        ):
+            grey(button, reason or (_("This is the decision already.") if review.state == state else ""))
         if left and ui.acceptButton.enabled:
             ui.acceptButton.toolTip = _("Accept, though not every flagged slice was seen.")
-        grey(ui.rejectButton, nameless or (_("Rejected already.") if review.state == REJECTED else ""))
-        grey(
-            ui.toCorrectButton, measured or (_("It is to be corrected already.") if review.state == TO_CORRECT else "")
-        )
         grey(ui.noteEdit, measured)
         grey(ui.reopenButton, measured or ("" if review.is_finished else _("Nothing was decided yet.")))
         ui.trainingButton.text = self.panel.named(_("Add {name}…"))
@@ -459,13 +459,14 @@ class ReviewSection(Section):
     def _why_no_rerun(self) -> str:
         if image_node_of(self.current.node) is None:
             return _("The image of the mask is not in the scene.")
-        if self.panel.segment.models.path is None:
-            return _("Choose a model first (section Segment).")
-        return self.panel.segment.dependencies.message
+        return self._why_no_model() or self.panel.segment.dependencies.message
+
+    def _why_no_model(self) -> str:
+        models = self.panel.segment.models
+        return "" if models.path else models.why_none
 
     def _on_found(self, found: Volume, which: tuple[Any, str], slices: tuple[int, int]) -> None:
-        if not in_scene(which[0]):
-            self.panel.show_message(_("The mask was deleted meanwhile: the slices were not kept."))
+        if self.panel.is_gone(which[0]):
             return
         if which[0] is self.current.node:  # else the editor's undo is of another mask
             self.editor.save_state()
@@ -477,16 +478,7 @@ class ReviewSection(Section):
 
     def add_to_training_set(self, folder: Path) -> None:
         """Begin to write the current case into ``folder``; what stands in the way is shown."""
-        arguments = [
-            "training-set",
-            CASE,
-            "--image",
-            IMAGE,
-            "--subject",
-            self._subject,
-            "--output",
-            str(folder),
-        ]
+        arguments = ["training-set", CASE, "--image", IMAGE, "--subject", self._subject, "--output", str(folder)]
         arguments += ["--force"] if self.ui.replaceBox.checked else []
         text = _("The case is in the training set {name}.").format(name=folder.name)
         qt.QSettings().setValue(_SET_KEY, str(folder))
@@ -510,7 +502,7 @@ class ReviewSection(Section):
     def why_no_learning(self) -> str:
         if installed_version("torch") is None or not trainer_packages():
             return _("PyTorch is needed: the module Spinal Cord Segmentation Trainer installs it.")
-        return self.panel.why_busy() or ("" if self.panel.segment.models.path else self.panel.segment.models.why_none)
+        return self.panel.why_busy() or self._why_no_model()
 
     def _ask_for_set(self, then: Callable[[Path], Any]) -> None:
         ask_folder(self.button, _("Folder of the training set"), then, str(qt.QSettings().value(_SET_KEY) or ""))

@@ -217,14 +217,15 @@ def in_scene(node: Any) -> bool:
 
 _FLAG_RGB = {1: (193, 80, 0), 2: (178, 34, 34)}
 _FEWEST_ROWS, _MOST_ROWS = 3, 6  # that are shown at once, where there are more
+_HEADING = "headingLines"
 
 
 def set_up_table(table: Any, titles: Sequence[str]) -> None:
     """Column headings; every column as wide as its content, the last takes the rest."""
     table.setColumnCount(len(titles))
     table.setHorizontalHeaderLabels(list(titles))
+    table.setProperty(_HEADING, 1 + max(title.count("\n") for title in titles))
     table.verticalHeader().setVisible(False)
-    table.verticalHeader().setDefaultSectionSize(_row_height(table))
     table.horizontalHeader().setStretchLastSection(True)
 
 
@@ -240,6 +241,7 @@ def show_rows(
     """``flagged``: rows in another colour, 1 (True) for a remark, 2 for a refusal. ``tips``: of whole rows, else each
     cell's is its text. ``editable``: the one column that can be typed into. ``most``: rows before the table scrolls."""
     table.blockSignals(True)
+    table.verticalHeader().setDefaultSectionSize(_row_height(table))
     table.setRowCount(len(rows))
     for number, cells in enumerate(rows):
         for column, text in enumerate(cells):
@@ -251,8 +253,10 @@ def show_rows(
                 item.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
             table.setItem(number, column, item)
     table.blockSignals(False)
-    table.resizeColumnsToContents()
-    heights = [_row_height(table) * (1 + min(max(len(rows), 1), n)) + 8 for n in (_FEWEST_ROWS, most)]  # and headings
+    for column in range(len(rows[0]) - 1 if rows else 0):  # the last one takes the rest
+        table.resizeColumnToContents(column)
+    shown = (min(max(len(rows), 1), n) for n in (_FEWEST_ROWS, most))
+    heights = [_row_height(table) * (int(table.property(_HEADING)) + n) + 8 for n in shown]
     table.setMinimumHeight(heights[0])
     table.setMaximumHeight(heights[1])
     table.setVisible(bool(rows))

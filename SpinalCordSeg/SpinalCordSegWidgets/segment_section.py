@@ -35,7 +35,6 @@ from SpinalCordSegWidgets.section import (
     copy_report,
     fill_menu,
     grey,
-    in_scene,
     on_click,
     short,
     show_run,
@@ -48,7 +47,8 @@ if TYPE_CHECKING:
     from SpinalCordSegWidgets.main_widget import Panel
 
 _MOST_LINES = 40  # of a tooltip
-_PICTURE_HEIGHT, _LETTER_PX = 150, 10.0
+_PICTURE_LETTERS = 15  # height of the area plot
+_MOST_LETTER_PX = 11.0  # in it; what is below its axis is as wide as the panel then
 _SETTLE_MS = 100  # a volume that is being loaded has its voxels then
 _log = logging.getLogger(__name__)
 
@@ -162,7 +162,8 @@ class SegmentSection(Section):
         self._loaded = single_shot(_SETTLE_MS, lambda: self._choose_only(panel.parameters))
         scene = slicer.mrmlScene
         self.choice.tags.append(scene.AddObserver(scene.NodeAddedEvent, lambda *_: self._loaded.start()))
-        self._picture = Picture(ui.areaPicture, _PICTURE_HEIGHT)
+        self._letter = min(0.7 * ui.areaPicture.fontMetrics().height(), _MOST_LETTER_PX)
+        self._picture = Picture(ui.areaPicture, int(_PICTURE_LETTERS * self._letter))
         ui.deviceBox.connect("currentIndexChanged(int)", self._on_device)
         fill_menu(ui.packagesButton, lambda: package_actions(ui.packagesButton, self._install))
         on_click(
@@ -281,12 +282,12 @@ class SegmentSection(Section):
         from SpinalCordSegLib.report import area_plot, slice_at  # scipy: not when the panel opens
 
         def pick(x: int, width: int) -> None:
-            found = slice_at(case.slices, x, width, _LETTER_PX)
+            found = slice_at(case.slices, x, width, self._letter)
             if found is not None:
                 self.panel.levels.go_to_slice(found)
 
         def draw(width: int, height: int) -> bytes:
-            return area_plot(case.slices, case.mean_csa_mm2, pixels=(width, height), letter=_LETTER_PX).png()
+            return area_plot(case.slices, case.mean_csa_mm2, pixels=(width, height), letter=self._letter).png()
 
         self._picture.show(draw, pick)
 
@@ -309,8 +310,7 @@ class SegmentSection(Section):
 
     def _on_segmented(self, found: CaseFolder, volume: Any, state: str, before: Any) -> None:
         """``state``, ``before``: of the image, and the mask, at Apply. Another mask, chosen meanwhile, stays."""
-        if not in_scene(volume):
-            self.panel.show_message(_("The volume was deleted meanwhile: the result was not kept."))
+        if self.panel.is_gone(volume):
             return
         name = label_of(slicer.mrmlScene, volume)
         if state != image_state(volume):

@@ -17,7 +17,7 @@ from SpinalCordSegNodes.case_data import ImageFolder, OpenCase
 from SpinalCordSegNodes.editing import read_review, write_review
 from SpinalCordSegNodes.results import CaseFolder
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment, volume_node_of
-from SpinalCordSegNodes.views import disc_arguments, show_alone
+from SpinalCordSegNodes.views import Discs, show_alone
 from SpinalCordSegWidgets.jobs import Job, store_job
 from SpinalCordSegWidgets.section import (
     STATE_NAMES,
@@ -133,7 +133,7 @@ class WorkListBar(Section):
         rows, tips = [], []
         for item in items:
             state = _("unreadable") if item.problem else STATE_NAMES[item.review.state]
-            left = "" if item.problem else _("{left} of {all}").format(left=item.n_unseen, all=item.n_flagged)
+            left = "" if item.problem else _("{n} of {all}").format(n=item.n_unseen, all=item.n_flagged)
             rows.append((item.case, state, left))
             tips.append(item.problem or item.review.note)
         show_rows(ui.workTable, rows, flagged=[item.is_open for item in items], tips=tips)
@@ -179,7 +179,7 @@ class WorkListBar(Section):
         case.check_folder()
         mask = mask_of_segment(segmentation, segment_id)
         reopen = case.now()[1].state != ACCEPTED  # the user agreed, or nobody had accepted it
-        discs = disc_arguments(volume_node_of(segmentation) or segmentation)
+        discs = Discs(volume_node_of(segmentation) or segmentation).arguments()
         return store_job(case.folder, mask, case.image, self.panel.review.reviewer, reopen=reopen, discs=discs)
 
     def note_measured(self, segmentation: Any, digest: str) -> None:

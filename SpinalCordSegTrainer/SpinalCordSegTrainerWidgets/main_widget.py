@@ -15,7 +15,7 @@ from SpinalCordSegLib.model.checkpoint import NETWORKS, publish_model
 from SpinalCordSegTrainerLib.cli import STOP_FILE
 from SpinalCordSegTrainerWidgets.pytorch import check_training, repair
 from SpinalCordSegWidgets.install import DeviceChoice, DeviceProbe
-from SpinalCordSegWidgets.jobs import LIBRARY, Job, JobControl
+from SpinalCordSegWidgets.jobs import TRAINER, Job, JobControl, trainer_packages
 from SpinalCordSegWidgets.section import (
     Picture,
     ask_folder,
@@ -188,25 +188,7 @@ def _rate(text: str) -> float | None:
 _BEST, _STATE = "best.safetensors", "state.safetensors"
 
 
-# The trainer's command line as a job. torch is never loaded into Slicer.
-
-
-# Both modules lie in one folder once installed, in two in a checkout.
-_PACKAGES = tuple(dict.fromkeys((LIBRARY, Path(__file__).resolve().parents[1])))
-
-TrainerJob = Job[dict[str, Any]]
-
-
-def trainer_job(arguments: Sequence[str]) -> TrainerJob:
-    """``arguments``: as ``spinalcordseg-train`` takes them, paths absolute. Its result is the "result" event. Raises
-    OutputError when it cannot start."""
-    return Job(
-        "SpinalCordSegTrainerLib.cli",
-        arguments,
-        lambda _folder, event: event,
-        packages=_PACKAGES,
-    )
-
+TrainerJob = Job[dict[str, Any]]  # torch is never loaded into Slicer; the result is the "result" event
 
 # command → its button, the button's text and tool tip
 _COMMANDS = {
@@ -262,7 +244,9 @@ class TrainerPanel:
         labels = {"range_test.png": ui.ratePicture, "curves.png": ui.lossPicture}
         self._pictures = {name: (label, Picture(label)) for name, label in labels.items()}
         set_up_table(ui.caseTable, [_("Case"), _("Slices"), _("mm²"), _("Verdict")])
-        ui.caseTable.connect("cellClicked(int,int)", self._on_case)
+        ui.caseTable.connect(
+            "cellClicked(int,int)", lambda row, _c: show_text(ui.caseDetail, details(self._found[row]))
+        )
         buttons = {button: command for command, (button, _text, _tip) in _COMMANDS.items()}
         on_click(ui, **{button: lambda chosen=command: self._press(chosen) for button, command in buttons.items()})
         on_click(
@@ -375,10 +359,6 @@ class TrainerPanel:
             if there:
                 picture.show_file(run / name)
 
-    def _on_case(self, row: int, _column: int) -> None:
-        if 0 <= row < len(self._found):
-            show_text(self._ui.caseDetail, details(self._found[row]))
-
     def _press(self, command: str) -> None:
         if self.control.command == command:
             self._stop(command)
@@ -406,7 +386,8 @@ class TrainerPanel:
             (self._run / STOP_FILE).unlink(missing_ok=True)
             self._show_pictures(self._run)
         try:
-            job = trainer_job(self.form.arguments(command))
+            arguments, packages = self.form.arguments(command), trainer_packages()
+            job = Job(TRAINER, arguments, lambda _folder, event: event, packages=packages)
             self.control.start(job, on_event=self._on_event, on_end=self._on_end)
         except (SpinalCordSegError, OSError) as error:
             self._message = str(error)

@@ -13,11 +13,11 @@ from slicer.i18n import tr as _
 from SpinalCordSegWidgets.install import (
     INSTALL_ERRORS,
     Dependencies,
+    broken_package,
     install,
     installed_version,
     missing_packages,
     offer_restart,
-    why_broken,
 )
 
 
@@ -33,10 +33,9 @@ def check_training(
     if torch is None:
         text = _("PyTorch is needed to train, and is not installed. It is a download of 0.2 to 3 GB.")
         return Dependencies(text, _("Install PyTorch…"), False)
-    reason = why_broken(probe or {}, "torch")
-    if reason:
-        text = _("PyTorch is installed but does not start ({detail}). Install it again, then restart Slicer.")
-        return Dependencies(text.format(detail=reason), _("Repair PyTorch…"), False, replaces=True)
+    broken = broken_package(probe or {}, "torch", "PyTorch")
+    if broken is not None:
+        return broken
     if not SpecifierSet(wanted).contains(torch or "0", prereleases=True):
         text = _("PyTorch {version} does not fit: {wanted} is needed.").format(version=torch, wanted=wanted)
         return Dependencies(text, _("Replace PyTorch…"), False, replaces=True)

@@ -9,7 +9,7 @@ from SpinalCordSegLib.pipeline import measure_mask
 from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.results import add_result, report_text, result_of
-from SpinalCordSegNodes.views import CURRENT, ORIENTATIONS, PRIOR, add_disc_node
+from SpinalCordSegNodes.views import CURRENT, ORIENTATIONS, PRIOR, Discs
 from SpinalCordSegNodes.volumes import node_from_volume
 
 DISC_RAS = (2.0, -20.0, 12.0)
@@ -35,7 +35,7 @@ def visit(panel, scene, name: str, csa_mm2: float = 75.0, moved_mm: float = 0.0)
 
 
 def mark(scene, volume, disc: int, ras) -> None:
-    add_disc_node(scene, volume, disc).AddControlPointWorld(ras[0], ras[1], ras[2])
+    Discs(volume).add(disc).AddControlPointWorld(ras[0], ras[1], ras[2])
 
 
 def find_disc(segmentation, ras) -> None:

@@ -277,7 +277,7 @@ def large_font(qt_application):
 
 
 @pytest.mark.parametrize("language", ["en", "de", "es"], indirect=True)
-def test_no_section_and_no_language_widens_the_panel_beyond_320_px(language, large_font, panel, scene):
+def test_no_section_and_no_language_widens_a_panel_beyond_320_px(language, large_font, panel, trainer, scene):
     if language == "de":
         assert (panel.ui.rejectButton.text, panel.ui.applyButton.toolTip) == ("Verwerfen", "Zuerst ein Volumen wählen.")
     volume = node_from_volume(scene, grey_volume(cord_mask()), "n" * 61)
@@ -289,3 +289,4 @@ def test_no_section_and_no_language_widens_the_panel_beyond_320_px(language, lar
             other.button.collapsed = other is not section
         QtWidgets.QApplication.processEvents()
         assert panel.parent.minimumSizeHint().width() <= 320, section.button.name
+    assert trainer.parent.minimumSizeHint().width() <= 320

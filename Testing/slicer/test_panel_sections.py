@@ -18,15 +18,7 @@ from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.results import LEVELS, add_measures, follow_up_of, latest_follow_up
 from SpinalCordSegNodes.segmentations import add_segmentation, cord_segment_id, mask_of_segment
-from SpinalCordSegNodes.views import (
-    clear_disc,
-    disc_arguments,
-    disc_node,
-    found_discs,
-    found_node,
-    is_placing,
-    marked_discs,
-)
+from SpinalCordSegNodes.views import Discs, is_placing
 from SpinalCordSegNodes.volumes import node_from_volume
 
 pytestmark = pytest.mark.timeout(900)
@@ -39,8 +31,8 @@ def test_levels_follow_the_marked_discs(panel, scene):
     assert not ui.levelTable.isVisible() and ui.upperLabel.text == "not marked"
     volume = panel.panel.current.volume
     click(ui.markUpperButton)
-    assert is_placing(disc_node(volume, 3)) and "click" in ui.upperLabel.text
-    disc_node(volume, 3).AddControlPointWorld(*DISC_RAS)  # what a click in a view does
+    assert is_placing(Discs(volume).node(3)) and "click" in ui.upperLabel.text
+    Discs(volume).node(3).AddControlPointWorld(*DISC_RAS)  # what a click in a view does
     wait_until(lambda: ui.levelTable.isVisible())
     names = [ui.levelTable.item(row, 0).text() for row in range(ui.levelTable.rowCount)]
     assert names == ["C2", "C3", "C2-C3"] and ui.levelTable.item(0, 3).text() == "approximate"
@@ -61,41 +53,41 @@ def test_levels_follow_the_marked_discs(panel, scene):
 def test_found_discs_can_be_dragged_and_become_marks(panel, scene):
     segmentation = visit(panel, scene, "t1")
     section, ui, volume = panel.panel.levels, panel.panel.levels.ui, panel.panel.current.volume
-    ui.levelsSection.collapsed = False
+    ui.levelsSection.collapsed, discs = False, Discs(volume)
 
     def measured(levels_asked):  # what a run leaves in the scene
         add_measures(scene, replace(panel.panel.current.result.case, levels_asked=levels_asked), segmentation)
         panel.panel.current.refresh()
 
-    discs = (DiscMark(3, ras_mm=DISC_RAS), DiscMark(4, ras_mm=(*DISC_RAS[:2], DISC_RAS[2] - 18)))
-    measured(LevelOptions(discs, automatic=True))
-    found = found_node(volume)
-    assert found.GetName() == "Discs (found)" and found_discs(volume).keys() == {3, 4}
+    marks = (DiscMark(3, ras_mm=DISC_RAS), DiscMark(4, ras_mm=(*DISC_RAS[:2], DISC_RAS[2] - 18)))
+    measured(LevelOptions(marks, automatic=True))
+    found = discs.found_node
+    assert found.GetName() == "Discs (found)" and discs.found.keys() == {3, 4}
     assert ui.upperLabel.text == "found" and ui.levelTable.isVisible()
     assert section.options().automatic and "not confirmed" in ui.levelDoubts.text
     found.SetNthControlPointPositionWorld(0, DISC_RAS[0], DISC_RAS[1], DISC_RAS[2] - 6)
     found.InvokeEvent(slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent)
-    wait_until(lambda: 3 in marked_discs(volume))
-    assert found_discs(volume).keys() == {4} and section.options().automatic
-    assert ui.upperLabel.text == "marked" and marked_discs(volume)[3][2] == pytest.approx(DISC_RAS[2] - 6)
-    assert [text.partition(",")[0][:13] for text in disc_arguments(volume)] == ["--disc=C2/C3=", "--found=C3/C4"]
+    wait_until(lambda: 3 in discs.marked)
+    assert discs.found.keys() == {4} and section.options().automatic
+    assert ui.upperLabel.text == "marked" and discs.marked[3][2] == pytest.approx(DISC_RAS[2] - 6)
+    assert [text.partition(",")[0][:13] for text in discs.arguments()] == ["--disc=C2/C3=", "--found=C3/C4"]
     asked = replace(section.options(), discs=(*section.options().discs, DiscMark(5, ras_mm=(*DISC_RAS[:2], -60.0))))
     measured(replace(asked, discs=tuple(replace(one, by_person=one.disc == 3) for one in asked.discs)))
-    assert found_discs(volume).keys() == {4, 5} and marked_discs(volume).keys() == {3}
-    scene.RemoveNode(disc_node(volume, 3))  # the case in a scene without the mark
+    assert discs.found.keys() == {4, 5} and discs.marked.keys() == {3}
+    scene.RemoveNode(Discs(volume).node(3))  # the case in a scene without the mark
     volume.RemoveAttribute("SpinalCordSeg.DiscsFound")
     panel.panel.current.refresh()
-    assert found_discs(volume).keys() == {4, 5} and marked_discs(volume).keys() == {3}
-    found_node(volume).RemoveNthControlPoint(1)  # what a person deletes does not come back
+    assert discs.found.keys() == {4, 5} and discs.marked.keys() == {3}
+    discs.found_node.RemoveNthControlPoint(1)  # what a person deletes does not come back
     panel.panel.current.refresh()
-    assert found_discs(volume).keys() == {4}
-    clear_disc(volume, 3)
-    assert [text.partition(",")[0][:13] for text in disc_arguments(volume)] == ["--found=C3/C4"]
-    scene.RemoveNode(found_node(volume))
+    assert discs.found.keys() == {4}
+    discs.clear(3)
+    assert [text.partition(",")[0][:13] for text in discs.arguments()] == ["--found=C3/C4"]
+    scene.RemoveNode(discs.found_node)
     panel.panel.current.refresh()
-    assert found_node(volume) is None and disc_arguments(volume) == ["--disc="]
+    assert discs.found_node is None and discs.arguments() == ["--disc="]
     measured(None)
-    assert found_node(volume) is None and not section.options().automatic and disc_arguments(volume) == []
+    assert discs.found_node is None and not section.options().automatic and discs.arguments() == []
 
 
 def test_two_visits_in_linked_views(panel, scene):

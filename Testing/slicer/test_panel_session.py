@@ -26,7 +26,7 @@ from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.results import follow_up_of, latest_follow_up
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment
-from SpinalCordSegNodes.views import centre_of_slice, disc_node
+from SpinalCordSegNodes.views import Discs, centre_of_slice
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -284,7 +284,7 @@ class Day:
         self.turn_to(self.panel.work_list, self.panel.levels)
         self.press(self.ui.markUpperButton)
         place = centre_of_slice(mask_of_segment(*self.current.which), DISC_SLICE)
-        disc_node(self.current.owner, 3).AddControlPointWorld(*place)  # what a click in a view does
+        Discs(self.current.owner).node(3).AddControlPointWorld(*place)  # what a click in a view does
         wait_until(lambda: self.ui.levelTable.isVisible())
         assert self.ui.levelTable.item(0, 0).text() in ("C2", "C3")
 

@@ -19,7 +19,7 @@ from slicer_standins.desktop import click, wait_until
 from SpinalCordSegNodes.editing import read_review
 from SpinalCordSegNodes.results import CaseFolder, add_follow_up, add_result
 from SpinalCordSegNodes.segmentations import cord_segment_id
-from SpinalCordSegNodes.views import disc_node, marked_discs
+from SpinalCordSegNodes.views import Discs
 from SpinalCordSegNodes.volumes import image_state, item_of, label_of, node_from_volume
 from SpinalCordSegWidgets.section import short
 
@@ -193,7 +193,7 @@ def test_a_click_for_a_disc_of_one_patient_marks_nothing_in_the_next(two):
     assert interaction.GetCurrentInteractionMode() == interaction.Place
     _take(two.panel, two.bert)
     assert interaction.GetCurrentInteractionMode() != interaction.Place
-    assert disc_node(two.bert.volume, 3) is None and not marked_discs(two.anna.volume)
+    assert Discs(two.bert.volume).node(3) is None and not Discs(two.anna.volume).marked
 
 
 @pytest.mark.parametrize("tags", [False, True], ids=["by the subject hierarchy", "by DICOM tags"])

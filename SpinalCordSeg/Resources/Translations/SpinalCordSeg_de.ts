@@ -40,8 +40,8 @@
       <translation>Bilderordner…</translation>
     </message>
     <message>
-      <source>Folder with the images of these cases, under the same names.</source>
-      <translation>Ordner mit den Bildern dieser Fälle unter denselben Namen.</translation>
+      <source>Folder with the images of these cases, whatever their names and formats.</source>
+      <translation>Ordner mit den Bildern dieser Fälle, gleich welchen Namens und Formats.</translation>
     </message>
     <message>
       <source>Store this case</source>
@@ -424,8 +424,8 @@
       <translation>Mittlere Fläche in diesem Abstand von der Bandscheibe, entlang des Rückenmarks.</translation>
     </message>
     <message>
-      <source>no</source>
-      <translation>nein</translation>
+      <source>not measured</source>
+      <translation>nicht gemessen</translation>
     </message>
     <message>
       <source>± </source>
@@ -785,16 +785,20 @@
       <translation>JJJJ-MM-TT</translation>
     </message>
     <message>
-      <source>Disc C2/C3</source>
-      <translation>Bandscheibe C2/C3</translation>
+      <source>Disc
+C2/C3</source>
+      <translation>Bandscheibe
+C2/C3</translation>
     </message>
     <message>
       <source>Years</source>
       <translation>Jahre</translation>
     </message>
     <message>
-      <source>Area mm²</source>
-      <translation>Fläche mm²</translation>
+      <source>Area
+mm²</source>
+      <translation>Fläche
+mm²</translation>
     </message>
     <message>
       <source>Change / MDC</source>
@@ -876,6 +880,10 @@
       <translation>Pakete für Modelle, Kurven, Bericht und DICOM fehlen: {names}.</translation>
     </message>
     <message>
+      <source>{package} is installed but does not start ({detail}). Install it again, then restart Slicer.</source>
+      <translation>{package} ist installiert, startet aber nicht ({detail}). Neu installieren, dann Slicer neu starten.</translation>
+    </message>
+    <message>
       <source>Nothing was installed.</source>
       <translation>Nichts wurde installiert.</translation>
     </message>
@@ -886,10 +894,6 @@
     <message>
       <source>ONNX Runtime is needed to find the cord, and is not installed. Measuring a mask works without it.</source>
       <translation>ONNX Runtime wird gebraucht, um das Rückenmark zu finden, und ist nicht installiert. Eine Maske messen geht ohne.</translation>
-    </message>
-    <message>
-      <source>ONNX Runtime is installed but does not start ({detail}). Install it again, then restart Slicer.</source>
-      <translation>ONNX Runtime ist installiert, startet aber nicht ({detail}). Neu installieren, dann Slicer neu starten.</translation>
     </message>
     <message>
       <source>Install packages…</source>
@@ -908,16 +912,16 @@
       <translation>Aus einem Ordner mit Wheels installieren…</translation>
     </message>
     <message>
-      <source>Repair ONNX Runtime…</source>
-      <translation>ONNX Runtime reparieren…</translation>
-    </message>
-    <message>
       <source>Not installed: {names} ({reason}). Without the internet: Model and device, Packages, a folder.</source>
       <translation>Nicht installiert: {names} ({reason}). Ohne Internet: Modell und Gerät, Pakete, ein Ordner.</translation>
     </message>
     <message>
       <source>{package} is missing</source>
       <translation>{package} fehlt</translation>
+    </message>
+    <message>
+      <source>Repair {package}…</source>
+      <translation>{package} reparieren…</translation>
     </message>
     <message>
       <source>Automatic</source>
@@ -1010,12 +1014,16 @@
       <translation>Schicht</translation>
     </message>
     <message>
-      <source>Area mm²</source>
-      <translation>Fläche mm²</translation>
+      <source>Area
+mm²</source>
+      <translation>Fläche
+mm²</translation>
     </message>
     <message>
-      <source>AP × RL mm</source>
-      <translation>AP × RL mm</translation>
+      <source>AP × RL
+mm</source>
+      <translation>AP × RL
+mm</translation>
     </message>
     <message>
       <source>Flags</source>
@@ -1093,8 +1101,8 @@
       <translation>Zuerst die Maske messen.</translation>
     </message>
     <message>
-      <source>The mask was deleted meanwhile: its measures were not kept.</source>
-      <translation>Die Maske wurde inzwischen gelöscht: Messwerte verworfen.</translation>
+      <source>The volume or the mask was deleted meanwhile: the result was not kept.</source>
+      <translation>Volumen oder Maske wurde inzwischen gelöscht: Ergebnis verworfen.</translation>
     </message>
     <message>
       <source>{name} was removed from the scene: choose another one.</source>
@@ -1138,10 +1146,6 @@
     <message>
       <source>The image of the mask is not in the scene.</source>
       <translation>Das Bild der Maske ist nicht in der Szene.</translation>
-    </message>
-    <message>
-      <source>Choose a model first (section Segment).</source>
-      <translation>Zuerst ein Modell wählen (Abschnitt Segmentieren).</translation>
     </message>
     <message>
       <source>{mask}: slices {first} to {last} were segmented again.</source>
@@ -1224,10 +1228,6 @@
       <translation>Keine axiale Ansicht zeigt eine Schicht dieses Volumens.</translation>
     </message>
     <message>
-      <source>The mask was deleted meanwhile: the slices were not kept.</source>
-      <translation>Die Maske wurde inzwischen gelöscht: die Schichten wurden nicht übernommen.</translation>
-    </message>
-    <message>
       <source>The case is in the training set {name}.</source>
       <translation>Der Fall ist in den Trainingsdaten {name}.</translation>
     </message>
@@ -1240,20 +1240,12 @@
       <translation>Zuerst zu einer Schicht der Liste gehen.</translation>
     </message>
     <message>
-      <source>Accepted already.</source>
-      <translation>Schon freigegeben.</translation>
-    </message>
-    <message>
-      <source>Rejected already.</source>
-      <translation>Schon verworfen.</translation>
-    </message>
-    <message>
-      <source>It is to be corrected already.</source>
-      <translation>Schon zur Korrektur vorgemerkt.</translation>
-    </message>
-    <message>
       <source>Nothing was decided yet.</source>
       <translation>Noch nichts entschieden.</translation>
+    </message>
+    <message>
+      <source>This is the decision already.</source>
+      <translation>So ist bereits entschieden.</translation>
     </message>
     <message>
       <source>nothing yet</source>
@@ -1373,10 +1365,6 @@
       <translation>Wird abgebrochen…</translation>
     </message>
     <message>
-      <source>The volume was deleted meanwhile: the result was not kept.</source>
-      <translation>Das Volumen wurde inzwischen gelöscht: Ergebnis verworfen.</translation>
-    </message>
-    <message>
       <source>{n} of {all}</source>
       <translation>{n} von {all}</translation>
     </message>
@@ -1483,8 +1471,8 @@
       <translation>Bilderordner</translation>
     </message>
     <message>
-      <source>{left} of {all}</source>
-      <translation>{left} von {all}</translation>
+      <source>{n} of {all}</source>
+      <translation>{n} von {all}</translation>
     </message>
     <message>
       <source>{case} is stored.</source>
@@ -1507,7 +1495,7 @@
     </message>
     <message>
       <source>Images and label maps: NAME beside NAME_seg or NAME.seg.nrrd, or BIDS with derivatives/labels.</source>
-      <translation type="unfinished" />
+      <translation>Bilder und Label-Karten: NAME neben NAME_seg oder NAME.seg.nrrd, oder BIDS mit derivatives/labels.</translation>
     </message>
     <message>
       <source>…</source>
@@ -1515,27 +1503,27 @@
     </message>
     <message>
       <source>Choose the folder.</source>
-      <translation type="unfinished" />
+      <translation>Ordner wählen.</translation>
     </message>
     <message>
       <source>Cord is label:</source>
-      <translation type="unfinished" />
+      <translation>Label:</translation>
     </message>
     <message>
       <source>Value of the cord in label maps with several labels.</source>
-      <translation type="unfinished" />
+      <translation>Wert des Rückenmarks in Label-Karten mit mehreren Labels.</translation>
     </message>
     <message>
       <source>the only one</source>
-      <translation type="unfinished" />
+      <translation>das einzige</translation>
     </message>
     <message>
-      <source>Resample label maps from another grid</source>
-      <translation type="unfinished" />
+      <source>Resample label maps</source>
+      <translation>Label-Karten umrechnen</translation>
     </message>
     <message>
       <source>A label map on another grid than its image is resampled, and the table shows it. Otherwise it is refused.</source>
-      <translation type="unfinished" />
+      <translation>Eine Label-Karte auf anderem Gitter als ihr Bild wird auf das Gitter des Bildes umgerechnet, und die Tabelle zeigt es. Sonst wird sie abgelehnt.</translation>
     </message>
     <message>
       <source>Check the cases</source>
@@ -1543,7 +1531,7 @@
     </message>
     <message>
       <source>Click a row to see everything about that case.</source>
-      <translation type="unfinished" />
+      <translation>Zeile anklicken, um alles über den Fall zu sehen.</translation>
     </message>
     <message>
       <source>2. Settings</source>
@@ -1555,7 +1543,7 @@
     </message>
     <message>
       <source>Name of the model.</source>
-      <translation type="unfinished" />
+      <translation>Name des Modells.</translation>
     </message>
     <message>
       <source>Run folder:</source>
@@ -1563,7 +1551,7 @@
     </message>
     <message>
       <source>Slices, curves and weights are written here. One folder per run.</source>
-      <translation type="unfinished" />
+      <translation>Hierher kommen Schichten, Kurven und Gewichte. Ein Ordner je Lauf.</translation>
     </message>
     <message>
       <source>Network:</source>
@@ -1571,7 +1559,7 @@
     </message>
     <message>
       <source>RA-U-Net is the network of the paper; the others are its comparisons.</source>
-      <translation type="unfinished" />
+      <translation>RA-U-Net ist das Netz der Veröffentlichung; die anderen sind ihre Vergleichsnetze.</translation>
     </message>
     <message>
       <source>Epochs:</source>
@@ -1579,15 +1567,15 @@
     </message>
     <message>
       <source>Passes over the training slices.</source>
-      <translation type="unfinished" />
+      <translation>Durchgänge durch die Trainingsschichten.</translation>
     </message>
     <message>
       <source>Batch:</source>
-      <translation type="unfinished" />
+      <translation>Batch:</translation>
     </message>
     <message>
       <source>Slices per update: fewer need less memory.</source>
-      <translation type="unfinished" />
+      <translation>Schichten je Schritt: weniger brauchen weniger Speicher.</translation>
     </message>
     <message>
       <source>Device:</source>
@@ -1595,27 +1583,27 @@
     </message>
     <message>
       <source>Training on a processor takes days for a large data set.</source>
-      <translation type="unfinished" />
+      <translation>Auf einem Prozessor dauert das Training großer Datensätze Tage.</translation>
     </message>
     <message>
       <source>Augment the slices</source>
-      <translation type="unfinished" />
+      <translation>Schichten variieren</translation>
     </message>
     <message>
       <source>Rotation, scale, bending and contrast. Helps when there are few cases. The paper trained without it.</source>
-      <translation type="unfinished" />
+      <translation>Drehung, Größe, Biegung und Kontrast (Augmentierung). Hilft bei wenigen Fällen. Die Veröffentlichung trainierte ohne.</translation>
     </message>
     <message>
       <source>Further:</source>
-      <translation type="unfinished" />
+      <translation>Weitere:</translation>
     </message>
     <message>
       <source>Any other setting of the trainer: NAME=VALUE, separated by blanks.</source>
-      <translation type="unfinished" />
+      <translation>Jede andere Einstellung des Trainings: NAME=WERT, durch Leerzeichen getrennt.</translation>
     </message>
     <message>
       <source>crop.size=128 patience=5</source>
-      <translation type="unfinished" />
+      <translation>crop.size=128 patience=5</translation>
     </message>
     <message>
       <source>3. Learning rate</source>
@@ -1623,35 +1611,35 @@
     </message>
     <message>
       <source>Range test:</source>
-      <translation type="unfinished" />
+      <translation>Bereichstest:</translation>
     </message>
     <message>
       <source>Length of the range test in updates, at least 30.</source>
-      <translation type="unfinished" />
+      <translation>Länge des Bereichstests in Schritten, mindestens 30.</translation>
     </message>
     <message>
       <source>two epochs</source>
-      <translation type="unfinished" />
+      <translation>zwei Epochen</translation>
     </message>
     <message>
       <source>Find the bounds</source>
-      <translation type="unfinished" />
+      <translation>Grenzen finden</translation>
     </message>
     <message>
       <source>Loss over the learning rate. Dashed: the two bounds.</source>
-      <translation type="unfinished" />
+      <translation>Verlust (Loss) über der Lernrate. Gestrichelt: die beiden Grenzen.</translation>
     </message>
     <message>
       <source>Bounds:</source>
-      <translation type="unfinished" />
+      <translation>Grenzen:</translation>
     </message>
     <message>
       <source>Lower bound of the cyclical rate.</source>
-      <translation type="unfinished" />
+      <translation>Untere Grenze der zyklischen Lernrate.</translation>
     </message>
     <message>
       <source>Upper bound of the cyclical rate.</source>
-      <translation type="unfinished" />
+      <translation>Obere Grenze der zyklischen Lernrate.</translation>
     </message>
     <message>
       <source>4. Training</source>
@@ -1667,11 +1655,11 @@
     </message>
     <message>
       <source>Continue the run in this folder where it was stopped.</source>
-      <translation type="unfinished" />
+      <translation>Den Lauf in diesem Ordner dort fortsetzen, wo er angehalten wurde.</translation>
     </message>
     <message>
       <source>For each epoch: training loss, loss, Dice and Matthews correlation of the held-out patients, learning rate.</source>
-      <translation type="unfinished" />
+      <translation>Je Epoche: Verlust im Training; Verlust, Dice und Matthews-Korrelation der zurückgehaltenen Patienten; Lernrate.</translation>
     </message>
     <message>
       <source>5. Result</source>
@@ -1687,15 +1675,15 @@
     </message>
     <message>
       <source>Put the best model of this run into the list of models.</source>
-      <translation type="unfinished" />
+      <translation>Das beste Modell dieses Laufs in die Liste der Modelle aufnehmen.</translation>
     </message>
     <message>
       <source>Open the run folder</source>
-      <translation type="unfinished" />
+      <translation>Laufordner öffnen</translation>
     </message>
     <message>
       <source>Show the folder of the run in the system’s file browser.</source>
-      <translation type="unfinished" />
+      <translation>Den Laufordner im Dateimanager des Systems zeigen.</translation>
     </message>
     <message>
       <source>Copy report</source>
@@ -1715,7 +1703,7 @@
     </message>
     <message>
       <source>Trains a network of your own for Spinal Cord Segmentation from images and label maps (as ITK-SNAP or Slicer write them): checks the cases, finds the learning rate, trains, evaluates. Nothing leaves this computer.</source>
-      <translation type="unfinished" />
+      <translation>Trainiert ein eigenes Netz für Spinal Cord Segmentation aus Bildern und Label-Karten (wie ITK-SNAP oder Slicer sie schreiben): prüft die Fälle, findet die Lernrate, trainiert, wertet aus. Nichts verlässt diesen Rechner.</translation>
     </message>
     <message>
       <source>After Bueno et al. 2022, J Digit Imaging 35:1131-1142, doi 10.1007/s10278-022-00637-4.</source>
@@ -1730,32 +1718,33 @@
     <name>SpinalCordSegTrainerWidgets.main_widget</name>
     <message>
       <source>{usable} of {cases} cases can be used: {patients}, {slices} slices with cord.</source>
-      <translation type="unfinished" />
+      <translation>{usable} von {cases} Fällen verwendbar: {patients}, {slices} Schichten mit Rückenmark.</translation>
     </message>
     <message>
       <source>Cases: {done} of {of}</source>
-      <translation type="unfinished" />
+      <translation>Fälle: {done} von {of}</translation>
     </message>
     <message>
       <source>Range test: {done} of {of} updates</source>
-      <translation type="unfinished" />
+      <translation>Bereichstest: {done} von {of} Schritten</translation>
     </message>
     <message>
       <source>Training: {done} of {of} updates</source>
-      <translation type="unfinished" />
+      <translation>Training: {done} von {of} Schritten</translation>
     </message>
     <message>
       <source>{cases}: Dice per slice {dice}, MCC {mcc:.3f}
 Area error per slice {area} %</source>
-      <translation type="unfinished" />
+      <translation>{cases}: Dice je Schicht {dice}, MCC {mcc:.3f}
+Flächenfehler je Schicht {area} %</translation>
     </message>
     <message>
       <source>ok</source>
-      <translation type="unfinished" />
+      <translation>in Ordnung</translation>
     </message>
     <message>
       <source>1 patient</source>
-      <translation type="unfinished" />
+      <translation>1 Patient</translation>
     </message>
     <message>
       <source>Check the cases</source>
@@ -1763,15 +1752,15 @@ Area error per slice {area} %</source>
     </message>
     <message>
       <source>Read every image and label map and list which can be used.</source>
-      <translation type="unfinished" />
+      <translation>Jedes Bild und jede Label-Karte lesen und auflisten, welche verwendbar sind.</translation>
     </message>
     <message>
       <source>Find the bounds</source>
-      <translation type="unfinished" />
+      <translation>Grenzen finden</translation>
     </message>
     <message>
       <source>Raise the rate from 1e-10 to 10 over two epochs and see where the loss falls and rises.</source>
-      <translation type="unfinished" />
+      <translation>Die Lernrate über zwei Epochen von 1e-10 auf 10 erhöhen und sehen, wo der Verlust fällt und steigt.</translation>
     </message>
     <message>
       <source>Train</source>
@@ -1779,7 +1768,7 @@ Area error per slice {area} %</source>
     </message>
     <message>
       <source>Train until all epochs are done, or validation gets no better.</source>
-      <translation type="unfinished" />
+      <translation>Trainieren, bis alle Epochen durchlaufen sind oder die Validierung nicht mehr besser wird.</translation>
     </message>
     <message>
       <source>Evaluate</source>
@@ -1787,55 +1776,55 @@ Area error per slice {area} %</source>
     </message>
     <message>
       <source>Score the best model on the patients that were held out.</source>
-      <translation type="unfinished" />
+      <translation>Das beste Modell an den zurückgehaltenen Patienten bewerten.</translation>
     </message>
     <message>
       <source>1 held-out case</source>
-      <translation type="unfinished" />
+      <translation>1 zurückgehaltener Fall</translation>
     </message>
     <message>
       <source>not known</source>
-      <translation type="unfinished" />
+      <translation>nicht bekannt</translation>
     </message>
     <message>
       <source>“Resample label maps”</source>
-      <translation type="unfinished" />
+      <translation>„Label-Karten umrechnen“</translation>
     </message>
     <message>
       <source>A learning rate is a number above 0, for example 1e-5.</source>
-      <translation type="unfinished" />
+      <translation>Eine Lernrate ist eine Zahl über 0, zum Beispiel 1e-5.</translation>
     </message>
     <message>
       <source>The lower learning rate must not be above the upper one.</source>
-      <translation type="unfinished" />
+      <translation>Die untere Lernrate darf nicht über der oberen liegen.</translation>
     </message>
     <message>
       <source>Choose the folder of images and label maps first.</source>
-      <translation type="unfinished" />
+      <translation>Zuerst den Ordner mit Bildern und Label-Karten wählen.</translation>
     </message>
     <message>
       <source>There is no trained model in the run folder yet.</source>
-      <translation type="unfinished" />
+      <translation>Im Laufordner ist noch kein trainiertes Modell.</translation>
     </message>
     <message>
       <source>Check the cases first.</source>
-      <translation type="unfinished" />
+      <translation>Zuerst die Fälle prüfen.</translation>
     </message>
     <message>
       <source>At least two patients are needed: one to train on, one to validate.</source>
-      <translation type="unfinished" />
+      <translation>Mindestens zwei Patienten sind nötig: einer zum Trainieren, einer zum Validieren.</translation>
     </message>
     <message>
       <source>Choose a folder for the run first.</source>
-      <translation type="unfinished" />
+      <translation>Zuerst einen Laufordner wählen.</translation>
     </message>
     <message>
       <source>This folder holds a run already: resume it, or choose another folder.</source>
-      <translation type="unfinished" />
+      <translation>Dieser Ordner enthält schon einen Lauf: fortsetzen oder einen anderen Ordner wählen.</translation>
     </message>
     <message>
       <source>End after this update and save: the run can be resumed. Press again to end it unsaved.</source>
-      <translation type="unfinished" />
+      <translation>Nach diesem Schritt enden und sichern: Der Lauf kann fortgesetzt werden. Erneut drücken, um ohne Sichern zu enden.</translation>
     </message>
     <message>
       <source>Cancelling…</source>
@@ -1843,27 +1832,27 @@ Area error per slice {area} %</source>
     </message>
     <message>
       <source>Stopping after this update, then saving…</source>
-      <translation type="unfinished" />
+      <translation>Hält nach diesem Schritt an, sichert dann…</translation>
     </message>
     <message>
       <source>Starting PyTorch…</source>
-      <translation type="unfinished" />
+      <translation>PyTorch wird gestartet…</translation>
     </message>
     <message>
       <source>Cannot be used: {reason}</source>
-      <translation type="unfinished" />
+      <translation>Nicht verwendbar: {reason}</translation>
     </message>
     <message>
       <source>{case}, patient {subject}</source>
-      <translation type="unfinished" />
+      <translation>{case}, Patient {subject}</translation>
     </message>
     <message>
       <source>{n} patients</source>
-      <translation type="unfinished" />
+      <translation>{n} Patienten</translation>
     </message>
     <message>
       <source>{n} held-out cases</source>
-      <translation type="unfinished" />
+      <translation>{n} zurückgehaltene Fälle</translation>
     </message>
     <message>
       <source>Case</source>
@@ -1875,15 +1864,15 @@ Area error per slice {area} %</source>
     </message>
     <message>
       <source>mm²</source>
-      <translation type="unfinished" />
+      <translation>mm²</translation>
     </message>
     <message>
       <source>Verdict</source>
-      <translation type="unfinished" />
+      <translation>Ergebnis</translation>
     </message>
     <message>
       <source>Wait until the run has ended, or stop it.</source>
-      <translation type="unfinished" />
+      <translation>Warten, bis der Lauf endet, oder anhalten.</translation>
     </message>
     <message>
       <source>Stop at once</source>
@@ -1899,19 +1888,19 @@ Area error per slice {area} %</source>
     </message>
     <message>
       <source>Stopped and saved; Resume continues from here.</source>
-      <translation type="unfinished" />
+      <translation>Angehalten und gesichert; Fortsetzen macht hier weiter.</translation>
     </message>
     <message>
       <source>The model “{name}” can now be chosen in Spinal Cord Segmentation.</source>
-      <translation type="unfinished" />
+      <translation>Das Modell „{name}“ steht nun in Spinal Cord Segmentation zur Wahl.</translation>
     </message>
     <message>
       <source>Image: {grid}</source>
-      <translation type="unfinished" />
+      <translation>Bild: {grid}</translation>
     </message>
     <message>
       <source>Labels found: {labels}</source>
-      <translation type="unfinished" />
+      <translation>Gefundene Labels: {labels}</translation>
     </message>
     <message>
       <source>Cancel</source>
@@ -1919,78 +1908,70 @@ Area error per slice {area} %</source>
     </message>
     <message>
       <source>End it now.</source>
-      <translation type="unfinished" />
+      <translation>Jetzt beenden.</translation>
     </message>
     <message>
       <source>{text}, loss {loss:.3f}</source>
-      <translation type="unfinished" />
+      <translation>{text}, Verlust {loss:.3f}</translation>
     </message>
     <message>
       <source>Images and label maps</source>
-      <translation type="unfinished" />
+      <translation>Bilder und Label-Karten</translation>
     </message>
     <message>
       <source>Folder for the run</source>
-      <translation type="unfinished" />
+      <translation>Laufordner</translation>
     </message>
     <message>
       <source>Training ended: {reason}.</source>
-      <translation type="unfinished" />
+      <translation>Training beendet: {reason}.</translation>
     </message>
   </context>
   <context>
     <name>SpinalCordSegTrainerWidgets.pytorch</name>
     <message>
       <source>Safetensors is needed to train, and is not installed.</source>
-      <translation type="unfinished" />
+      <translation>Safetensors wird zum Trainieren gebraucht und ist nicht installiert.</translation>
     </message>
     <message>
       <source>PyTorch is removed and downloaded anew (0.2 to 3 GB). Other extensions may use it too. Go on?</source>
-      <translation type="unfinished" />
+      <translation>PyTorch wird entfernt und neu heruntergeladen (0,2 bis 3 GB). Andere Erweiterungen brauchen es vielleicht auch. Fortfahren?</translation>
     </message>
     <message>
       <source>PyTorch is needed to train, and is not installed. It is a download of 0.2 to 3 GB.</source>
-      <translation type="unfinished" />
-    </message>
-    <message>
-      <source>PyTorch is installed but does not start ({detail}). Install it again, then restart Slicer.</source>
-      <translation type="unfinished" />
+      <translation>PyTorch wird zum Trainieren gebraucht und ist nicht installiert. Der Download hat 0,2 bis 3 GB.</translation>
     </message>
     <message>
       <source>Nothing was changed.</source>
-      <translation type="unfinished" />
+      <translation>Nichts wurde geändert.</translation>
     </message>
     <message>
       <source>PyTorch was not installed. See the Python console (View menu).</source>
-      <translation type="unfinished" />
+      <translation>PyTorch wurde nicht installiert. Siehe Python-Konsole (Menü View).</translation>
     </message>
     <message>
       <source>PyTorch is installed.</source>
-      <translation type="unfinished" />
+      <translation>PyTorch ist installiert.</translation>
     </message>
     <message>
       <source>PyTorch is replaced: restart Slicer.</source>
-      <translation type="unfinished" />
+      <translation>PyTorch ist ersetzt: Slicer neu starten.</translation>
     </message>
     <message>
       <source>Install PyTorch…</source>
-      <translation type="unfinished" />
-    </message>
-    <message>
-      <source>Repair PyTorch…</source>
-      <translation type="unfinished" />
+      <translation>PyTorch installieren…</translation>
     </message>
     <message>
       <source>Replace PyTorch…</source>
-      <translation type="unfinished" />
+      <translation>PyTorch ersetzen…</translation>
     </message>
     <message>
       <source>Install the extension “PyTorch” first: View menu, Extensions Manager, search for PyTorch. Restart Slicer and come back here.</source>
-      <translation type="unfinished" />
+      <translation>Zuerst die Erweiterung „PyTorch“ installieren: Menü View, Extensions Manager, nach PyTorch suchen. Slicer neu starten und hierher zurückkehren.</translation>
     </message>
     <message>
       <source>PyTorch {version} does not fit: {wanted} is needed.</source>
-      <translation type="unfinished" />
+      <translation>PyTorch {version} passt nicht: {wanted} wird gebraucht.</translation>
     </message>
   </context>
 </TS>

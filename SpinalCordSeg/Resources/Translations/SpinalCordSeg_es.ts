@@ -40,8 +40,8 @@
       <translation>Carpeta de imágenes…</translation>
     </message>
     <message>
-      <source>Folder with the images of these cases, under the same names.</source>
-      <translation>Carpeta con las imágenes de estos casos, con los mismos nombres.</translation>
+      <source>Folder with the images of these cases, whatever their names and formats.</source>
+      <translation>Carpeta con las imágenes de estos casos, sea cual sea su nombre y formato.</translation>
     </message>
     <message>
       <source>Store this case</source>
@@ -424,8 +424,8 @@
       <translation>Área media a esta distancia del disco, a lo largo de la médula.</translation>
     </message>
     <message>
-      <source>no</source>
-      <translation>no</translation>
+      <source>not measured</source>
+      <translation>no medir</translation>
     </message>
     <message>
       <source>± </source>
@@ -785,16 +785,20 @@
       <translation>AAAA-MM-DD</translation>
     </message>
     <message>
-      <source>Disc C2/C3</source>
-      <translation>Disco C2/C3</translation>
+      <source>Disc
+C2/C3</source>
+      <translation>Disco
+C2/C3</translation>
     </message>
     <message>
       <source>Years</source>
       <translation>Años</translation>
     </message>
     <message>
-      <source>Area mm²</source>
-      <translation>Área mm²</translation>
+      <source>Area
+mm²</source>
+      <translation>Área
+mm²</translation>
     </message>
     <message>
       <source>Change / MDC</source>
@@ -876,6 +880,10 @@
       <translation>Faltan paquetes para modelos, gráficas, informe y DICOM: {names}.</translation>
     </message>
     <message>
+      <source>{package} is installed but does not start ({detail}). Install it again, then restart Slicer.</source>
+      <translation>{package} está instalado pero no arranca ({detail}). Reinstálelo y reinicie Slicer.</translation>
+    </message>
+    <message>
       <source>Nothing was installed.</source>
       <translation>No se instaló nada.</translation>
     </message>
@@ -886,10 +894,6 @@
     <message>
       <source>ONNX Runtime is needed to find the cord, and is not installed. Measuring a mask works without it.</source>
       <translation>Hace falta ONNX Runtime para encontrar la médula y no está instalado. Medir una máscara funciona sin él.</translation>
-    </message>
-    <message>
-      <source>ONNX Runtime is installed but does not start ({detail}). Install it again, then restart Slicer.</source>
-      <translation>ONNX Runtime está instalado, pero no se inicia ({detail}). Instálelo de nuevo y reinicie Slicer.</translation>
     </message>
     <message>
       <source>Install packages…</source>
@@ -908,16 +912,16 @@
       <translation>Instalar desde una carpeta de wheels…</translation>
     </message>
     <message>
-      <source>Repair ONNX Runtime…</source>
-      <translation>Reparar ONNX Runtime…</translation>
-    </message>
-    <message>
       <source>Not installed: {names} ({reason}). Without the internet: Model and device, Packages, a folder.</source>
       <translation>No instalado: {names} ({reason}). Sin internet: Modelo y dispositivo, Paquetes, una carpeta.</translation>
     </message>
     <message>
       <source>{package} is missing</source>
       <translation>falta {package}</translation>
+    </message>
+    <message>
+      <source>Repair {package}…</source>
+      <translation>Reparar {package}…</translation>
     </message>
     <message>
       <source>Automatic</source>
@@ -1010,12 +1014,16 @@
       <translation>Corte</translation>
     </message>
     <message>
-      <source>Area mm²</source>
-      <translation>Área mm²</translation>
+      <source>Area
+mm²</source>
+      <translation>Área
+mm²</translation>
     </message>
     <message>
-      <source>AP × RL mm</source>
-      <translation>AP × RL mm</translation>
+      <source>AP × RL
+mm</source>
+      <translation>AP × RL
+mm</translation>
     </message>
     <message>
       <source>Flags</source>
@@ -1093,8 +1101,8 @@
       <translation>Mida primero la máscara.</translation>
     </message>
     <message>
-      <source>The mask was deleted meanwhile: its measures were not kept.</source>
-      <translation>La máscara se borró mientras tanto: sus medidas no se guardaron.</translation>
+      <source>The volume or the mask was deleted meanwhile: the result was not kept.</source>
+      <translation>El volumen o la máscara se borró entretanto: el resultado se descartó.</translation>
     </message>
     <message>
       <source>{name} was removed from the scene: choose another one.</source>
@@ -1138,10 +1146,6 @@
     <message>
       <source>The image of the mask is not in the scene.</source>
       <translation>La imagen de la máscara no está en la escena.</translation>
-    </message>
-    <message>
-      <source>Choose a model first (section Segment).</source>
-      <translation>Elija primero un modelo (sección Segmentar).</translation>
     </message>
     <message>
       <source>{mask}: slices {first} to {last} were segmented again.</source>
@@ -1224,10 +1228,6 @@
       <translation>Ninguna vista axial muestra un corte de este volumen.</translation>
     </message>
     <message>
-      <source>The mask was deleted meanwhile: the slices were not kept.</source>
-      <translation>La máscara se eliminó entretanto: los cortes no se conservaron.</translation>
-    </message>
-    <message>
       <source>The case is in the training set {name}.</source>
       <translation>El caso está en el entrenamiento {name}.</translation>
     </message>
@@ -1240,20 +1240,12 @@
       <translation>Vaya primero a un corte de la lista.</translation>
     </message>
     <message>
-      <source>Accepted already.</source>
-      <translation>Ya aceptado.</translation>
-    </message>
-    <message>
-      <source>Rejected already.</source>
-      <translation>Ya rechazado.</translation>
-    </message>
-    <message>
-      <source>It is to be corrected already.</source>
-      <translation>Ya está por corregir.</translation>
-    </message>
-    <message>
       <source>Nothing was decided yet.</source>
       <translation>Aún no se decidió nada.</translation>
+    </message>
+    <message>
+      <source>This is the decision already.</source>
+      <translation>Ya se decidió así.</translation>
     </message>
     <message>
       <source>nothing yet</source>
@@ -1373,10 +1365,6 @@
       <translation>Cancelando…</translation>
     </message>
     <message>
-      <source>The volume was deleted meanwhile: the result was not kept.</source>
-      <translation>El volumen se borró mientras tanto: el resultado no se guardó.</translation>
-    </message>
-    <message>
       <source>{n} of {all}</source>
       <translation>{n} de {all}</translation>
     </message>
@@ -1483,8 +1471,8 @@
       <translation>Carpeta de imágenes</translation>
     </message>
     <message>
-      <source>{left} of {all}</source>
-      <translation>{left} de {all}</translation>
+      <source>{n} of {all}</source>
+      <translation>{n} de {all}</translation>
     </message>
     <message>
       <source>{case} is stored.</source>
@@ -1507,7 +1495,7 @@
     </message>
     <message>
       <source>Images and label maps: NAME beside NAME_seg or NAME.seg.nrrd, or BIDS with derivatives/labels.</source>
-      <translation type="unfinished" />
+      <translation>Imágenes y mapas de etiquetas: NAME junto a NAME_seg o NAME.seg.nrrd, o BIDS con derivatives/labels.</translation>
     </message>
     <message>
       <source>…</source>
@@ -1515,27 +1503,27 @@
     </message>
     <message>
       <source>Choose the folder.</source>
-      <translation type="unfinished" />
+      <translation>Elegir la carpeta.</translation>
     </message>
     <message>
       <source>Cord is label:</source>
-      <translation type="unfinished" />
+      <translation>Etiqueta:</translation>
     </message>
     <message>
       <source>Value of the cord in label maps with several labels.</source>
-      <translation type="unfinished" />
+      <translation>Valor de la médula en mapas con varias etiquetas.</translation>
     </message>
     <message>
       <source>the only one</source>
-      <translation type="unfinished" />
+      <translation>la única</translation>
     </message>
     <message>
-      <source>Resample label maps from another grid</source>
-      <translation type="unfinished" />
+      <source>Resample label maps</source>
+      <translation>Remuestrear las etiquetas</translation>
     </message>
     <message>
       <source>A label map on another grid than its image is resampled, and the table shows it. Otherwise it is refused.</source>
-      <translation type="unfinished" />
+      <translation>Un mapa de etiquetas en otra rejilla que su imagen se remuestrea, y la tabla lo indica. Si no, se rechaza.</translation>
     </message>
     <message>
       <source>Check the cases</source>
@@ -1543,7 +1531,7 @@
     </message>
     <message>
       <source>Click a row to see everything about that case.</source>
-      <translation type="unfinished" />
+      <translation>Pulse una fila para ver todo sobre ese caso.</translation>
     </message>
     <message>
       <source>2. Settings</source>
@@ -1555,15 +1543,15 @@
     </message>
     <message>
       <source>Name of the model.</source>
-      <translation type="unfinished" />
+      <translation>Nombre del modelo.</translation>
     </message>
     <message>
       <source>Run folder:</source>
-      <translation>Carpeta de ejecución:</translation>
+      <translation>Ejecución:</translation>
     </message>
     <message>
       <source>Slices, curves and weights are written here. One folder per run.</source>
-      <translation type="unfinished" />
+      <translation>Aquí se escriben cortes, curvas y pesos. Una carpeta por ejecución.</translation>
     </message>
     <message>
       <source>Network:</source>
@@ -1571,7 +1559,7 @@
     </message>
     <message>
       <source>RA-U-Net is the network of the paper; the others are its comparisons.</source>
-      <translation type="unfinished" />
+      <translation>RA-U-Net es la red del artículo; las otras son sus comparaciones.</translation>
     </message>
     <message>
       <source>Epochs:</source>
@@ -1579,15 +1567,15 @@
     </message>
     <message>
       <source>Passes over the training slices.</source>
-      <translation type="unfinished" />
+      <translation>Pasadas por los cortes de entrenamiento.</translation>
     </message>
     <message>
       <source>Batch:</source>
-      <translation type="unfinished" />
+      <translation>Lote:</translation>
     </message>
     <message>
       <source>Slices per update: fewer need less memory.</source>
-      <translation type="unfinished" />
+      <translation>Cortes por paso: menos necesitan menos memoria.</translation>
     </message>
     <message>
       <source>Device:</source>
@@ -1595,27 +1583,27 @@
     </message>
     <message>
       <source>Training on a processor takes days for a large data set.</source>
-      <translation type="unfinished" />
+      <translation>En un procesador, entrenar con muchos datos tarda días.</translation>
     </message>
     <message>
       <source>Augment the slices</source>
-      <translation type="unfinished" />
+      <translation>Variar los cortes</translation>
     </message>
     <message>
       <source>Rotation, scale, bending and contrast. Helps when there are few cases. The paper trained without it.</source>
-      <translation type="unfinished" />
+      <translation>Rotación, escala, curvatura y contraste (aumento de datos). Ayuda con pocos casos. El artículo entrenó sin ello.</translation>
     </message>
     <message>
       <source>Further:</source>
-      <translation type="unfinished" />
+      <translation>Otros:</translation>
     </message>
     <message>
       <source>Any other setting of the trainer: NAME=VALUE, separated by blanks.</source>
-      <translation type="unfinished" />
+      <translation>Cualquier otro ajuste del entrenamiento: NOMBRE=VALOR, separados por espacios.</translation>
     </message>
     <message>
       <source>crop.size=128 patience=5</source>
-      <translation type="unfinished" />
+      <translation>crop.size=128 patience=5</translation>
     </message>
     <message>
       <source>3. Learning rate</source>
@@ -1623,35 +1611,35 @@
     </message>
     <message>
       <source>Range test:</source>
-      <translation type="unfinished" />
+      <translation>Prueba:</translation>
     </message>
     <message>
       <source>Length of the range test in updates, at least 30.</source>
-      <translation type="unfinished" />
+      <translation>Duración de la prueba de rango en pasos, al menos 30.</translation>
     </message>
     <message>
       <source>two epochs</source>
-      <translation type="unfinished" />
+      <translation>dos épocas</translation>
     </message>
     <message>
       <source>Find the bounds</source>
-      <translation type="unfinished" />
+      <translation>Buscar los límites</translation>
     </message>
     <message>
       <source>Loss over the learning rate. Dashed: the two bounds.</source>
-      <translation type="unfinished" />
+      <translation>Pérdida (loss) según la tasa de aprendizaje. A trazos: los dos límites.</translation>
     </message>
     <message>
       <source>Bounds:</source>
-      <translation type="unfinished" />
+      <translation>Límites:</translation>
     </message>
     <message>
       <source>Lower bound of the cyclical rate.</source>
-      <translation type="unfinished" />
+      <translation>Límite inferior de la tasa cíclica.</translation>
     </message>
     <message>
       <source>Upper bound of the cyclical rate.</source>
-      <translation type="unfinished" />
+      <translation>Límite superior de la tasa cíclica.</translation>
     </message>
     <message>
       <source>4. Training</source>
@@ -1667,11 +1655,11 @@
     </message>
     <message>
       <source>Continue the run in this folder where it was stopped.</source>
-      <translation type="unfinished" />
+      <translation>Continuar la ejecución de esta carpeta donde se detuvo.</translation>
     </message>
     <message>
       <source>For each epoch: training loss, loss, Dice and Matthews correlation of the held-out patients, learning rate.</source>
-      <translation type="unfinished" />
+      <translation>Por época: pérdida de entrenamiento; pérdida, Dice y correlación de Matthews de los pacientes reservados; tasa de aprendizaje.</translation>
     </message>
     <message>
       <source>5. Result</source>
@@ -1683,19 +1671,19 @@
     </message>
     <message>
       <source>Use this model</source>
-      <translation>Usar este modelo</translation>
+      <translation>Usar modelo</translation>
     </message>
     <message>
       <source>Put the best model of this run into the list of models.</source>
-      <translation type="unfinished" />
+      <translation>Poner el mejor modelo de esta ejecución en la lista de modelos.</translation>
     </message>
     <message>
       <source>Open the run folder</source>
-      <translation type="unfinished" />
+      <translation>Abrir la carpeta</translation>
     </message>
     <message>
       <source>Show the folder of the run in the system’s file browser.</source>
-      <translation type="unfinished" />
+      <translation>Mostrar la carpeta de la ejecución en el explorador de archivos.</translation>
     </message>
     <message>
       <source>Copy report</source>
@@ -1715,7 +1703,7 @@
     </message>
     <message>
       <source>Trains a network of your own for Spinal Cord Segmentation from images and label maps (as ITK-SNAP or Slicer write them): checks the cases, finds the learning rate, trains, evaluates. Nothing leaves this computer.</source>
-      <translation type="unfinished" />
+      <translation>Entrena una red propia para Spinal Cord Segmentation con imágenes y mapas de etiquetas (como los escriben ITK-SNAP o Slicer): comprueba los casos, busca la tasa de aprendizaje, entrena y evalúa. Nada sale de este equipo.</translation>
     </message>
     <message>
       <source>After Bueno et al. 2022, J Digit Imaging 35:1131-1142, doi 10.1007/s10278-022-00637-4.</source>
@@ -1730,32 +1718,33 @@
     <name>SpinalCordSegTrainerWidgets.main_widget</name>
     <message>
       <source>{usable} of {cases} cases can be used: {patients}, {slices} slices with cord.</source>
-      <translation type="unfinished" />
+      <translation>Se pueden usar {usable} de {cases} casos: {patients}, {slices} cortes con médula.</translation>
     </message>
     <message>
       <source>Cases: {done} of {of}</source>
-      <translation type="unfinished" />
+      <translation>Casos: {done} de {of}</translation>
     </message>
     <message>
       <source>Range test: {done} of {of} updates</source>
-      <translation type="unfinished" />
+      <translation>Prueba de rango: {done} de {of} pasos</translation>
     </message>
     <message>
       <source>Training: {done} of {of} updates</source>
-      <translation type="unfinished" />
+      <translation>Entrenamiento: {done} de {of} pasos</translation>
     </message>
     <message>
       <source>{cases}: Dice per slice {dice}, MCC {mcc:.3f}
 Area error per slice {area} %</source>
-      <translation type="unfinished" />
+      <translation>{cases}: Dice por corte {dice}, MCC {mcc:.3f}
+Error de área por corte {area} %</translation>
     </message>
     <message>
       <source>ok</source>
-      <translation type="unfinished" />
+      <translation>correcto</translation>
     </message>
     <message>
       <source>1 patient</source>
-      <translation type="unfinished" />
+      <translation>1 paciente</translation>
     </message>
     <message>
       <source>Check the cases</source>
@@ -1763,15 +1752,15 @@ Area error per slice {area} %</source>
     </message>
     <message>
       <source>Read every image and label map and list which can be used.</source>
-      <translation type="unfinished" />
+      <translation>Leer cada imagen y mapa de etiquetas y listar cuáles se pueden usar.</translation>
     </message>
     <message>
       <source>Find the bounds</source>
-      <translation type="unfinished" />
+      <translation>Buscar los límites</translation>
     </message>
     <message>
       <source>Raise the rate from 1e-10 to 10 over two epochs and see where the loss falls and rises.</source>
-      <translation type="unfinished" />
+      <translation>Subir la tasa de 1e-10 a 10 en dos épocas y ver dónde la pérdida baja y sube.</translation>
     </message>
     <message>
       <source>Train</source>
@@ -1779,7 +1768,7 @@ Area error per slice {area} %</source>
     </message>
     <message>
       <source>Train until all epochs are done, or validation gets no better.</source>
-      <translation type="unfinished" />
+      <translation>Entrenar hasta completar las épocas o hasta que la validación no mejore.</translation>
     </message>
     <message>
       <source>Evaluate</source>
@@ -1787,55 +1776,55 @@ Area error per slice {area} %</source>
     </message>
     <message>
       <source>Score the best model on the patients that were held out.</source>
-      <translation type="unfinished" />
+      <translation>Evaluar el mejor modelo con los pacientes reservados.</translation>
     </message>
     <message>
       <source>1 held-out case</source>
-      <translation type="unfinished" />
+      <translation>1 caso reservado</translation>
     </message>
     <message>
       <source>not known</source>
-      <translation type="unfinished" />
+      <translation>no se sabe</translation>
     </message>
     <message>
       <source>“Resample label maps”</source>
-      <translation type="unfinished" />
+      <translation>“Remuestrear las etiquetas”</translation>
     </message>
     <message>
       <source>A learning rate is a number above 0, for example 1e-5.</source>
-      <translation type="unfinished" />
+      <translation>Una tasa de aprendizaje es un número mayor que 0, por ejemplo 1e-5.</translation>
     </message>
     <message>
       <source>The lower learning rate must not be above the upper one.</source>
-      <translation type="unfinished" />
+      <translation>La tasa inferior no puede superar a la superior.</translation>
     </message>
     <message>
       <source>Choose the folder of images and label maps first.</source>
-      <translation type="unfinished" />
+      <translation>Elija primero la carpeta de imágenes y mapas de etiquetas.</translation>
     </message>
     <message>
       <source>There is no trained model in the run folder yet.</source>
-      <translation type="unfinished" />
+      <translation>Aún no hay un modelo entrenado en la carpeta de ejecución.</translation>
     </message>
     <message>
       <source>Check the cases first.</source>
-      <translation type="unfinished" />
+      <translation>Compruebe primero los casos.</translation>
     </message>
     <message>
       <source>At least two patients are needed: one to train on, one to validate.</source>
-      <translation type="unfinished" />
+      <translation>Se necesitan al menos dos pacientes: uno para entrenar y otro para validar.</translation>
     </message>
     <message>
       <source>Choose a folder for the run first.</source>
-      <translation type="unfinished" />
+      <translation>Elija primero una carpeta de ejecución.</translation>
     </message>
     <message>
       <source>This folder holds a run already: resume it, or choose another folder.</source>
-      <translation type="unfinished" />
+      <translation>Esta carpeta ya contiene una ejecución: reanúdela o elija otra carpeta.</translation>
     </message>
     <message>
       <source>End after this update and save: the run can be resumed. Press again to end it unsaved.</source>
-      <translation type="unfinished" />
+      <translation>Terminar tras este paso y guardar: la ejecución se puede reanudar. Pulse otra vez para terminar sin guardar.</translation>
     </message>
     <message>
       <source>Cancelling…</source>
@@ -1843,27 +1832,27 @@ Area error per slice {area} %</source>
     </message>
     <message>
       <source>Stopping after this update, then saving…</source>
-      <translation type="unfinished" />
+      <translation>Se detiene tras este paso y guarda…</translation>
     </message>
     <message>
       <source>Starting PyTorch…</source>
-      <translation type="unfinished" />
+      <translation>Iniciando PyTorch…</translation>
     </message>
     <message>
       <source>Cannot be used: {reason}</source>
-      <translation type="unfinished" />
+      <translation>No se puede usar: {reason}</translation>
     </message>
     <message>
       <source>{case}, patient {subject}</source>
-      <translation type="unfinished" />
+      <translation>{case}, paciente {subject}</translation>
     </message>
     <message>
       <source>{n} patients</source>
-      <translation type="unfinished" />
+      <translation>{n} pacientes</translation>
     </message>
     <message>
       <source>{n} held-out cases</source>
-      <translation type="unfinished" />
+      <translation>{n} casos reservados</translation>
     </message>
     <message>
       <source>Case</source>
@@ -1875,15 +1864,15 @@ Area error per slice {area} %</source>
     </message>
     <message>
       <source>mm²</source>
-      <translation type="unfinished" />
+      <translation>mm²</translation>
     </message>
     <message>
       <source>Verdict</source>
-      <translation type="unfinished" />
+      <translation>Resultado</translation>
     </message>
     <message>
       <source>Wait until the run has ended, or stop it.</source>
-      <translation type="unfinished" />
+      <translation>Espere a que termine la ejecución, o deténgala.</translation>
     </message>
     <message>
       <source>Stop at once</source>
@@ -1899,19 +1888,19 @@ Area error per slice {area} %</source>
     </message>
     <message>
       <source>Stopped and saved; Resume continues from here.</source>
-      <translation type="unfinished" />
+      <translation>Detenido y guardado; Reanudar continúa desde aquí.</translation>
     </message>
     <message>
       <source>The model “{name}” can now be chosen in Spinal Cord Segmentation.</source>
-      <translation type="unfinished" />
+      <translation>El modelo “{name}” ya se puede elegir en Spinal Cord Segmentation.</translation>
     </message>
     <message>
       <source>Image: {grid}</source>
-      <translation type="unfinished" />
+      <translation>Imagen: {grid}</translation>
     </message>
     <message>
       <source>Labels found: {labels}</source>
-      <translation type="unfinished" />
+      <translation>Etiquetas encontradas: {labels}</translation>
     </message>
     <message>
       <source>Cancel</source>
@@ -1919,78 +1908,70 @@ Area error per slice {area} %</source>
     </message>
     <message>
       <source>End it now.</source>
-      <translation type="unfinished" />
+      <translation>Terminar ahora.</translation>
     </message>
     <message>
       <source>{text}, loss {loss:.3f}</source>
-      <translation type="unfinished" />
+      <translation>{text}, pérdida {loss:.3f}</translation>
     </message>
     <message>
       <source>Images and label maps</source>
-      <translation type="unfinished" />
+      <translation>Imágenes y mapas de etiquetas</translation>
     </message>
     <message>
       <source>Folder for the run</source>
-      <translation type="unfinished" />
+      <translation>Carpeta de ejecución</translation>
     </message>
     <message>
       <source>Training ended: {reason}.</source>
-      <translation type="unfinished" />
+      <translation>Entrenamiento terminado: {reason}.</translation>
     </message>
   </context>
   <context>
     <name>SpinalCordSegTrainerWidgets.pytorch</name>
     <message>
       <source>Safetensors is needed to train, and is not installed.</source>
-      <translation type="unfinished" />
+      <translation>Safetensors hace falta para entrenar y no está instalado.</translation>
     </message>
     <message>
       <source>PyTorch is removed and downloaded anew (0.2 to 3 GB). Other extensions may use it too. Go on?</source>
-      <translation type="unfinished" />
+      <translation>PyTorch se quita y se descarga de nuevo (0,2 a 3 GB). Otras extensiones pueden usarlo también. ¿Continuar?</translation>
     </message>
     <message>
       <source>PyTorch is needed to train, and is not installed. It is a download of 0.2 to 3 GB.</source>
-      <translation type="unfinished" />
-    </message>
-    <message>
-      <source>PyTorch is installed but does not start ({detail}). Install it again, then restart Slicer.</source>
-      <translation type="unfinished" />
+      <translation>PyTorch hace falta para entrenar y no está instalado. La descarga es de 0,2 a 3 GB.</translation>
     </message>
     <message>
       <source>Nothing was changed.</source>
-      <translation type="unfinished" />
+      <translation>No se cambió nada.</translation>
     </message>
     <message>
       <source>PyTorch was not installed. See the Python console (View menu).</source>
-      <translation type="unfinished" />
+      <translation>PyTorch no se instaló. Vea la consola de Python (menú View).</translation>
     </message>
     <message>
       <source>PyTorch is installed.</source>
-      <translation type="unfinished" />
+      <translation>PyTorch está instalado.</translation>
     </message>
     <message>
       <source>PyTorch is replaced: restart Slicer.</source>
-      <translation type="unfinished" />
+      <translation>PyTorch está reemplazado: reinicie Slicer.</translation>
     </message>
     <message>
       <source>Install PyTorch…</source>
-      <translation type="unfinished" />
-    </message>
-    <message>
-      <source>Repair PyTorch…</source>
-      <translation type="unfinished" />
+      <translation>Instalar PyTorch…</translation>
     </message>
     <message>
       <source>Replace PyTorch…</source>
-      <translation type="unfinished" />
+      <translation>Reemplazar PyTorch…</translation>
     </message>
     <message>
       <source>Install the extension “PyTorch” first: View menu, Extensions Manager, search for PyTorch. Restart Slicer and come back here.</source>
-      <translation type="unfinished" />
+      <translation>Instale primero la extensión “PyTorch”: menú View, Extensions Manager, busque PyTorch. Reinicie Slicer y vuelva aquí.</translation>
     </message>
     <message>
       <source>PyTorch {version} does not fit: {wanted} is needed.</source>
-      <translation type="unfinished" />
+      <translation>PyTorch {version} no sirve: se necesita {wanted}.</translation>
     </message>
   </context>
 </TS>

@@ -57,7 +57,9 @@ def picture(widget: Any, path: Any) -> None:
     """Save what the user sees as PNG."""
     qt.QApplication.processEvents()
     widget.parent.adjustSize()
-    widget.parent.resize(350, widget.parent.sizeHint().height())
+    for _layout in range(2):  # the second time with what the first one showed, such as figures
+        widget.parent.resize(350, widget.parent.layout().totalHeightForWidth(350))
+        qt.QApplication.processEvents()
     qt.QApplication.processEvents()
     if not widget.parent.grab().save(str(path)):
         raise AssertionError(f"{path} was not written")
