@@ -96,8 +96,8 @@ class FollowUpSection(Section):
 
     def refresh(self) -> None:
         self._keep([visit for visit in self.visits if visit.segmentation is None or in_scene(visit.segmentation)])
-        discs = [_("marked") if v.disc else _("as reported") if v.folder else _("not marked") for v in self.visits]
-        rows = [(short(visit.name, 14), visit.day, disc) for visit, disc in zip(self.visits, discs, strict=True)]
+        discs = [_("marked") if v.disc else _("reported") if v.folder else _("not yet") for v in self.visits]
+        rows = [(short(visit.name, 12), visit.day, disc) for visit, disc in zip(self.visits, discs, strict=True)]
         show_rows(self.ui.visitTable, rows, tips=[visit.name for visit in self.visits], editable=_DAY)
         self._show_buttons()
         self._show_outcome(self._shown())

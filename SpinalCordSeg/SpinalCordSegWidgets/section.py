@@ -226,7 +226,6 @@ def set_up_table(table: Any, titles: Sequence[str]) -> None:
     table.setHorizontalHeaderLabels(list(titles))
     table.setProperty(_HEADING, 1 + max(title.count("\n") for title in titles))
     table.verticalHeader().setVisible(False)
-    table.horizontalHeader().setStretchLastSection(True)
 
 
 def show_rows(
@@ -253,8 +252,9 @@ def show_rows(
                 item.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
             table.setItem(number, column, item)
     table.blockSignals(False)
-    for column in range(len(rows[0]) - 1 if rows else 0):  # the last one takes the rest
-        table.resizeColumnToContents(column)
+    table.horizontalHeader().setStretchLastSection(False)
+    table.resizeColumnsToContents()
+    table.horizontalHeader().setStretchLastSection(True)  # the last one takes what is left now
     shown = (min(max(len(rows), 1), n) for n in (_FEWEST_ROWS, most))
     heights = [_row_height(table) * (int(table.property(_HEADING)) + n) + 8 for n in shown]
     table.setMinimumHeight(heights[0])

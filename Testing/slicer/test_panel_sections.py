@@ -247,7 +247,7 @@ def test_a_result_folder_is_a_visit_with_the_day_it_keeps(panel, tmp_path):
     section, ui = panel.panel.follow_up, panel.panel.follow_up.ui
     ui.followUpSection.collapsed = False
     rows = [[ui.visitTable.item(row, column).text() for column in range(3)] for row in range(2)]
-    assert rows == [["kept", "2022-01-10", "as reported"], ["unknown", "", "as reported"]]
+    assert rows == [["kept", "2022-01-10", "reported"], ["unknown", "", "reported"]]
     ui.visitTable.selectRow(1)
     assert "day of: unknown" in ui.trackButton.toolTip
     section.visits[1].day = "2023-01-10"

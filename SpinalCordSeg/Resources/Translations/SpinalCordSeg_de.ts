@@ -837,12 +837,12 @@ mm²</translation>
       <translation>keine Änderung aus den Bildern: {why}</translation>
     </message>
     <message>
-      <source>as reported</source>
-      <translation>wie im Bericht</translation>
+      <source>reported</source>
+      <translation>im Bericht</translation>
     </message>
     <message>
-      <source>not marked</source>
-      <translation>nicht markiert</translation>
+      <source>not yet</source>
+      <translation>noch nicht</translation>
     </message>
     <message>
       <source>Give the day of: {names}.</source>

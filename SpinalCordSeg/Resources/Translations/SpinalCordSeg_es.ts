@@ -837,12 +837,12 @@ mm²</translation>
       <translation>sin cambio de las imágenes: {why}</translation>
     </message>
     <message>
-      <source>as reported</source>
-      <translation>según el informe</translation>
+      <source>reported</source>
+      <translation>informe</translation>
     </message>
     <message>
-      <source>not marked</source>
-      <translation>sin marcar</translation>
+      <source>not yet</source>
+      <translation>aún no</translation>
     </message>
     <message>
       <source>Give the day of: {names}.</source>
