@@ -41,7 +41,6 @@ from SpinalCordSegLib.identity import (
     tells_identity,
 )
 from SpinalCordSegLib.image_io import Image, is_volume_file
-from SpinalCordSegLib.level_table import is_measured_as
 from SpinalCordSegLib.pipeline import SegmentOptions, canonical_range, fingerprint, segment_image
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.vertebral_levels import LevelOptions
@@ -162,7 +161,7 @@ class _Batch:
             case_name, finished = self._place(loaded, names, source)
             folder = inside(options.output, case_name)
             may_stand = not (options.force or options.renew)
-            may_stand = may_stand and finished is not None and is_measured_as(finished, loaded.levels)
+            may_stand = may_stand and finished is not None and finished.has_levels(loaded.levels)
             # one of which files are gone is made anew, but a person's
             is_whole = finished is not None and (finished.is_by_person or not (finished.lost or finished.altered))
             if finished is not None and may_stand and is_whole and is_as_measured(finished):

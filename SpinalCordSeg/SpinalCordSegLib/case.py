@@ -326,6 +326,22 @@ class Case(CordMeasures):
         """The measures of each level, as in report.json."""
         return [] if self.levels is None else to_json(self.levels.rows, 4)
 
+    def has_levels(self, asked: LevelOptions) -> bool:
+        """Whether it has the levels that are ``asked``, so that it need not be made again."""
+        if asked == LevelOptions(find=asked.find):
+            return True
+        had = self.levels_asked
+        if had is None or (had.around_mm, had.declared) != (asked.around_mm, asked.declared):
+            return False
+        marks = [replace(mark, from_points=False) for mark in asked.discs]
+        if marks and (had.automatic or marks != list(had.discs)):
+            return False
+        if asked.age_years is None and asked.sex is None:
+            return True
+        norm = (self.levels and self.levels.norm) or {}  # holds the band of ages alone, which is all that counts
+        low, _, high = norm.get("band_years", "").partition("-")
+        return bool(low) and norm["sex"] == asked.sex and float(low) <= (asked.age_years or -1.0) < float(high)
+
     def summary_row(self) -> dict[str, Any]:
         """By SUMMARY_COLUMNS."""
         content = replace(self, model=None, levels=None, history=()).as_json()

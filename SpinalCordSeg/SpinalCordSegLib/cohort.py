@@ -33,10 +33,10 @@ from SpinalCordSegLib.cohort_statistics import (
     sd_of,
     within_sd,
 )
+from SpinalCordSegLib.disc_files import INPUT_COLUMNS, path_parts
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegLib.files import MISSING_WORDS, read_table, write_text
 from SpinalCordSegLib.identity import Identity, differing
-from SpinalCordSegLib.level_table import INPUT_COLUMNS, path_parts
 from SpinalCordSegLib.report import CURVE, FLAG, INK, QUIET, Section, html_page, refuse_strangers_page, style_axes
 from SpinalCordSegLib.review import REJECTED, UNTOUCHED
 from SpinalCordSegLib.slice_table import counted, rounded

@@ -32,7 +32,7 @@ from SpinalCordSegLib.correction import (
     smooth_along_cord,
     store_correction,
 )
-from SpinalCordSegLib.disc_files import DISCS, VERTEBRAE, read_discs
+from SpinalCordSegLib.disc_files import DISCS, TABLE_SUFFIXES, VERTEBRAE, levels_by_input, read_discs
 from SpinalCordSegLib.errors import (
     ConfigurationError,
     InputFileError,
@@ -43,8 +43,6 @@ from SpinalCordSegLib.errors import (
 from SpinalCordSegLib.files import atomic_write, parse_json, reason, write_json
 from SpinalCordSegLib.identity import differing, patient_words
 from SpinalCordSegLib.image_io import Image, find_inputs, read_cord, read_image, write_volume
-from SpinalCordSegLib.level_table import SUFFIXES as TABLE_SUFFIXES
-from SpinalCordSegLib.level_table import levels_by_input
 from SpinalCordSegLib.mask_versions import refuse_changed
 from SpinalCordSegLib.model.checkpoint import (
     find_model,

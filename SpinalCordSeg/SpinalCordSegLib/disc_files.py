@@ -1,4 +1,4 @@
-"""Discs read from other programs' files: label maps of discs, of levels along the cord or of vertebrae, and markups.
+"""Discs read from files: label maps of discs, of levels along the cord or of vertebrae, markups, and tables of a batch.
 
 The same numbers mean different things in different programs, so a map is recognised by what it holds: points, bodies,
 and in which order their numbers run along the spine. An ambiguous file is refused with the two ways to name it, and an
@@ -8,18 +8,28 @@ implausible one with what does not fit.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from math import isfinite
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
+from SpinalCordSegLib.files import file_stem, read_table
 from SpinalCordSegLib.image_io import read_labels
-from SpinalCordSegLib.vertebral_levels import DISC_NAMES, TEMPLATE_LENGTH_MM, DiscMark, disc_number
+from SpinalCordSegLib.vertebral_levels import (
+    DISC_NAMES,
+    TEMPLATE_LENGTH_MM,
+    DiscMark,
+    LevelOptions,
+    disc_number,
+    parse_disc,
+)
 from SpinalCordSegLib.volume import Volume
 
 DISCS, VERTEBRAE = "discs", "vertebrae"  # what the points of a label map are
@@ -159,3 +169,93 @@ def _check(found: dict[int, NDArray[np.float64]], path: Path) -> None:
                 f"{path.name}: {DISC_NAMES[lower]} lies {gap:.0f} mm from {DISC_NAMES[upper]}, expected {low:.0f} to"
                 f" {high:.0f} mm below it: are these labels discs?"
             )
+
+
+# Discs, age and sex of the inputs of a batch, from one table.
+
+
+TABLE_SUFFIXES = (".csv", ".tsv")
+INPUT_COLUMNS = ("image", "file", "volume", "input", "case")
+_DISC_COLUMN = re.compile(r"[ct]\d[/\-_ ]?[ct]\d")
+_SEXES = {"m": "male", "f": "female"}
+
+
+def levels_by_input(table: Path, inputs: Sequence[Path], common: LevelOptions) -> tuple[dict[Path, LevelOptions], str]:
+    """What ``table`` asks for each of ``inputs``, beside what is ``common`` to all; and which rows name none of them
+    and which inputs have no row, as a sentence, "" for none.
+
+    A row names its input in a column image, file, volume, input or case: the end of the path, with or without suffix.
+    It holds one disc (disc, and R_mm, A_mm, S_mm or slice), or any number in columns called after them ("C2/C3", as
+    "R,A,S" or a slice), or a file of discs (discs, beside the table); optional age, sex. Raises ConfigurationError, and
+    what ``read_table`` and ``read_discs`` raise.
+    """
+    rows: dict[tuple[str, ...], list[tuple[int, Mapping[str, str]]]] = {}
+    for line, row in read_table(table):
+        name = next((row[column] for column in INPUT_COLUMNS if row.get(column)), "")
+        if not name:
+            raise ConfigurationError(
+                f"{table.name}, line {line}: no input named, in a column {', '.join(INPUT_COLUMNS)}"
+            )
+        rows.setdefault(path_parts(name), []).append((line, row))
+    found, taken = {}, dict[tuple[str, ...], Path]()
+    for path in inputs:
+        parts = path_parts(str(path.absolute()))
+        keys = [key for key in rows if parts[-len(key) :] == key]
+        key = max(keys, key=len, default=())
+        if key in taken:
+            raise ConfigurationError(
+                f"{table.name}, line {rows[key][0][0]}: {'/'.join(key)} may be {taken[key]} or {path}: write more of"
+                " the path"
+            )
+        if key:
+            taken[key] = path
+        found[path] = _with_rows(common, rows.get(key, ()), table)
+    texts = []
+    if left := ["/".join(key) for key in rows if key not in taken]:
+        texts.append(f"{len(left)} names in {table.name} are no input: {', '.join(left[:10])}{' …' * (len(left) > 10)}")
+    if n := len(inputs) - len(taken):
+        texts.append(f"{n} of {len(inputs)} inputs are not in {table.name}")
+    return found, "; ".join(texts)
+
+
+def path_parts(text: str) -> tuple[str, ...]:
+    """Of a path in either kind of slashes, without the suffix of a file and without capitals."""
+    path = PureWindowsPath(text)  # takes both kinds of slash
+    return *(part.casefold() for part in path.parts[:-1] if part != "."), file_stem(Path(path.name)).casefold()
+
+
+def _with_rows(options: LevelOptions, rows: Sequence[tuple[int, Mapping[str, str]]], table: Path) -> LevelOptions:
+    marks: list[DiscMark] = list(options.discs)
+    for line, row in rows:
+        try:
+            marks += _marks(row, table.parent)
+            age = _age(row["age"]) if row.get("age") else options.age_years
+            sex = _SEXES.get(row.get("sex", "").lower(), row.get("sex", "").lower()) or options.sex
+            if (options.age_years, options.sex) not in ((None, None), (age, sex)):
+                raise ConfigurationError("another age or sex than in a row above for the same input")
+            options = replace(options, age_years=age, sex=sex)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{table.name}, line {line}: {error}") from error
+    return replace(options, discs=tuple(marks))
+
+
+def _age(text: str) -> float:
+    try:
+        return float(text.replace(",", "."))
+    except ValueError as error:
+        raise ConfigurationError(f'"{text}" is not an age in years: give a number') from error
+
+
+def _marks(row: Mapping[str, str], folder: Path) -> list[DiscMark]:
+    name, point = row.get("disc", ""), [row.get(f"{axis}_mm", "").replace(",", ".") for axis in "ras"]
+    places = {column: text for column, text in row.items() if text and _DISC_COLUMN.fullmatch(column)}
+    if name and all(point):
+        places[name] = ",".join(point)
+    elif name and row.get("slice"):
+        places[name] = row["slice"]
+    elif any(point):
+        raise ConfigurationError("a disc has a name (disc) and all of R_mm, A_mm and S_mm")
+    elif name:  # as in the manifest of follow-up
+        places["C2/C3"] = name
+    marks = [parse_disc(f"{disc}={place}") for disc, place in places.items()]
+    return [*marks, *(read_discs(folder / row["discs"]) if row.get("discs") else ())]

@@ -20,7 +20,7 @@ from SpinalCordSegLib.disc_finder import find_discs
 from SpinalCordSegLib.errors import ConfigurationError, MissingPackageError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.metrics import mask_sha256
-from SpinalCordSegLib.morphometry import CordMeasures, centreline, measure, without_sections
+from SpinalCordSegLib.morphometry import CordMeasures, centreline, measure, with_bands, without_sections
 from SpinalCordSegLib.postprocessing import (
     LEAST_PATH_THRESHOLD,
     SMOOTH_Z_MM,
@@ -42,7 +42,6 @@ from SpinalCordSegLib.quality_control import (
 )
 from SpinalCordSegLib.review import AI, GIVEN, Review
 from SpinalCordSegLib.slice_table import NONE
-from SpinalCordSegLib.uncertainty import with_bands
 from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions, measure_levels
 from SpinalCordSegLib.volume import Volume, place_on
 

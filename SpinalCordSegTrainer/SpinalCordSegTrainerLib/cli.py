@@ -585,8 +585,7 @@ def _evaluate(arguments: argparse.Namespace, reporter: Reporter) -> int:
 def _raters(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegLib.files import inside
     from SpinalCordSegLib.image_io import write_volume
-    from SpinalCordSegTrainerLib.evaluation import Evaluation, folder_masks
-    from SpinalCordSegTrainerLib.inter_rater import consensus, disagreements
+    from SpinalCordSegTrainerLib.evaluation import Evaluation, consensus, disagreements, folder_masks
     from SpinalCordSegTrainerLib.run_folder import write_table
 
     output, matched, rows = arguments.output, matched_files(arguments), []

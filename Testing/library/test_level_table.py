@@ -7,9 +7,9 @@ import pytest
 
 from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.cli import main
+from SpinalCordSegLib.disc_files import levels_by_input
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.image_io import write_volume
-from SpinalCordSegLib.level_table import is_measured_as, levels_by_input
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions
 
@@ -88,7 +88,7 @@ def test_another_age_of_the_same_band_changes_nothing(tmp_path):
     norm = {"band_years": "40-50", "sex": "male"}
     for name, value in {"levels_asked": replace(asked, age_years=None, sex=None), "levels": None}.items():
         object.__setattr__(case, name, value)
-    assert is_measured_as(case, LevelOptions()) and not is_measured_as(case, asked)
+    assert case.has_levels(LevelOptions()) and not case.has_levels(asked)
     object.__setattr__(case, "levels", type("Levels", (), {"norm": norm}))
-    assert is_measured_as(case, asked) and not is_measured_as(case, replace(asked, age_years=51.0))
-    assert not is_measured_as(case, replace(asked, around_mm=10.0))
+    assert case.has_levels(asked) and not case.has_levels(replace(asked, age_years=51.0))
+    assert not case.has_levels(replace(asked, around_mm=10.0))

@@ -14,6 +14,7 @@ from storage_orders import STORAGE_ORDERS, stored
 from SpinalCordSegLib.image_io import read_labels
 from SpinalCordSegLib.morphometry import (
     CordMeasures,
+    area_band_mm2,
     centreline,
     fit_local_lines,
     fit_spline,
@@ -25,7 +26,6 @@ from SpinalCordSegLib.morphometry import (
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.postprocessing import clean
 from SpinalCordSegLib.slice_table import SliceTable, columns
-from SpinalCordSegLib.uncertainty import area_band_mm2
 from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions, measure_levels
 from SpinalCordSegLib.volume import Volume
 

@@ -16,8 +16,16 @@ from SpinalCordSegLib.image_io import read_labels, write_volume
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib import trainer
 from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.evaluation import Evaluation, bland_altman, folder_masks, score_case, summary, write_sheet
-from SpinalCordSegTrainerLib.inter_rater import consensus, disagreements
+from SpinalCordSegTrainerLib.evaluation import (
+    Evaluation,
+    bland_altman,
+    consensus,
+    disagreements,
+    folder_masks,
+    score_case,
+    summary,
+    write_sheet,
+)
 
 PIR = np.array([[0, 0, 0.5, 0], [-0.6, 0, 0, 0], [0, -4.0, 0, 9], [0, 0, 0, 1]], dtype=float)  # "PIR"
 
