@@ -17,7 +17,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 RECIPES = PYTHONPATH=SpinalCordSegTrainer $(PY) -m Recipes
 TABLE1 := SpinalCordSegTrainer/Recipes/table1.json
-INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
+# Compiled when it is imported: all of it ahead takes 45 s of processor time.
+INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt $(PIP_ARGS)
 
 # One thread per process: two test workers with a pool of threads each only get into each other's way.
 test pytest coverage: export OMP_NUM_THREADS ?= 1
