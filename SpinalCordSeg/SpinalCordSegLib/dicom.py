@@ -373,15 +373,13 @@ def _decode_with_itk(dataset: Dataset, syntax: UID, file: Path) -> NDArray:
 
 
 def save_bare(dataset: Dataset, syntax: str, path: Path) -> None:
-    """Write a data set with a minimal file header, through pydicom 2.4 and 3 alike."""
+    """Write a data set with a minimal file header."""
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = UID(syntax)
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     with quiet_pydicom():
-        dataset.is_little_endian = True
-        dataset.is_implicit_VR = dataset.file_meta.TransferSyntaxUID.is_implicit_VR
-        dataset.save_as(path, write_like_original=False)
+        dataset.save_as(path, enforce_file_format=True)
 
 
 # From single frames to one straight, gap-free stack, or an error that names the file and where it lies.

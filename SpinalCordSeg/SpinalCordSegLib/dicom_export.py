@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom import config
 from pydicom.dataset import Dataset
@@ -501,17 +500,11 @@ def encapsulated_pdf(document: bytes, source: SourceSeries) -> Dataset:
 
 SEG, SR, PDF = "seg", "sr", "pdf"
 KINDS = (SEG, SR, PDF)
-_OLDEST_PYDICOM, _OLDEST_HIGHDICOM = (3, 0, 1), (0, 27)
 
 
 def dicom_export_available() -> str | None:
     """Why segmentation and measurements cannot be exported here, for a grey button; None when they can."""
-    if _numbers(pydicom.__version__) < _OLDEST_PYDICOM:
-        return (
-            f"DICOM export needs pydicom 3.0.1 or newer, found {pydicom.__version__}, as 3D Slicer 5.10 has it:"
-            " use 3D Slicer 5.12 or newer, or the command line in an environment of its own"
-        )
-    return _lacking("highdicom", _OLDEST_HIGHDICOM, "DICOM export")
+    return _lacking("highdicom", (0, 27), "DICOM export")
 
 
 def pdf_export_available() -> str | None:
