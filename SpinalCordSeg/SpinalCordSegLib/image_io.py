@@ -97,10 +97,7 @@ _FETCH = "fetch it (git annex get, datalad get or git lfs pull), or copy the fil
 
 def _check_file(path: Path) -> None:
     _check_spelling(path, InputFileError)
-    if path.is_symlink() and not path.exists():
-        raise InputFileError(f"{path} is a link to a file that is not here: {_FETCH}")
-    if not path.exists():
-        raise InputFileError(f"{path} does not exist; check the path")
+    _check_exists(path)
     if path.is_dir():
         raise InputFileError(f"{path} is a folder; expected one file: {_KINDS}")
     if file_suffix(path) not in READ_SUFFIXES:
@@ -111,6 +108,14 @@ def _check_file(path: Path) -> None:
         raise InputFileError(f"{path.name} is empty (0 bytes); copy or export it again")
     if path.stat().st_size < _POINTER_BYTES and re.search(rb"annex/objects|git-lfs", path.read_bytes()):
         raise InputFileError(f"{path.name} only points to the image, which is not here: {_FETCH}")
+
+
+def _check_exists(path: Path) -> None:
+    if not path.exists():
+        reason = (
+            f"is a link to a file that is not here: {_FETCH}" if path.is_symlink() else "does not exist; check the path"
+        )
+        raise InputFileError(f"{path} {reason}")
 
 
 def _check_spelling(path: Path, kind: type[SpinalCordSegError]) -> None:
@@ -385,11 +390,11 @@ def _check_orientation(header: Any, volume: Volume) -> tuple[str, ...]:
 # Writing.
 
 
-def write_volume(volume: Volume, path: Path, algorithm: str = "SpinalCordSeg", *, compress: bool = True) -> None:
+def write_volume(volume: Volume, path: Path, *, compress: bool = True) -> None:
     """Write ``volume`` on its own grid, voxel order unchanged; bool becomes uint8. The suffix tells the format.
 
     .nii, .nii.gz (sform and qform, both code 1), .nrrd, .mha; .seg.nrrd takes a mask (bool or 0 and 1) and becomes
-    one segment "Spinal cord" made by ``algorithm``. ``compress``: smaller, but slower (.nii.gz always is). What was
+    one segment "Spinal cord". ``compress``: smaller, but slower (.nii.gz always is). What was
     written is read back and compared before it counts, since ITK does not notice a full disk. Raises OutputError;
     VoxelError for a .seg.nrrd that is no mask.
     """
@@ -400,7 +405,7 @@ def write_volume(volume: Volume, path: Path, algorithm: str = "SpinalCordSeg", *
     _check_spelling(path, OutputError)
     image = to_itk(volume)
     if suffix == ".seg.nrrd":
-        for key, value in _segment_metadata(volume, algorithm).items():
+        for key, value in _segment_metadata(volume).items():
             image.SetMetaData(key, value)
     with atomic_write(path) as temporary:
         temporary.touch()  # ITK does not report that a folder is read-only; this does
@@ -443,12 +448,9 @@ SEGMENT_TERMINOLOGY = (
 )
 
 
-def _segment_metadata(mask: Volume, algorithm: str) -> dict[str, str]:
-    """What Slicer expects in a .seg.nrrd beside the voxels: one segment, label value 1, layer 0.
-
-    ``algorithm`` is written without the characters that part Slicer's tags. The extent of an empty mask is that of the
-    whole grid.
-    """
+def _segment_metadata(mask: Volume) -> dict[str, str]:
+    """What Slicer expects in a .seg.nrrd beside the voxels: one segment, label value 1, layer 0. The extent of an empty
+    mask is that of the whole grid."""
     voxels = mask.ijk
     if voxels.dtype.kind not in "bui" or not 0 <= int(voxels.min()) <= int(voxels.max()) <= 1:
         raise VoxelError("a .seg.nrrd holds a mask of 0 and 1 here; found other values: write .nrrd or .nii.gz instead")
@@ -456,7 +458,7 @@ def _segment_metadata(mask: Volume, algorithm: str) -> dict[str, str]:
     tags = {
         "TerminologyEntry": SEGMENT_TERMINOLOGY,
         "DICOM.SegmentAlgorithmType": "AUTOMATIC",
-        "DICOM.SegmentAlgorithmName": algorithm.replace("|", " ").replace(":", " "),
+        "DICOM.SegmentAlgorithmName": "SpinalCordSeg",
     }
     return {
         "Segment0_ID": "SpinalCord",
@@ -592,10 +594,7 @@ def read_image(path: Path, series: str | None = None) -> Image:
     GeometryError, VoxelError or DicomSeriesError; each names the file, what was found, expected and to be done.
     """
     path = Path(path)
-    if path.is_symlink() and not path.exists():
-        raise InputFileError(f"{path} is a link to a file that is not here: {_FETCH}")
-    if not path.exists():
-        raise InputFileError(f"{path} does not exist; check the path")
+    _check_exists(path)
     if path.is_dir() or (not is_volume_file(path) and _dicom().is_dicom_file(path)):
         if path.is_dir() and not _holds_dicom(path):
             n_files = len(_volume_files(path))

@@ -51,10 +51,10 @@ class ConfusionCounts:
         product = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
         return (tp * tn - fp * fn) / math.sqrt(product) if product else 0.0
 
-    def dice(self, both_empty: float = 1.0) -> float:
-        """2TP/(2TP+FP+FN), 0..1. ``both_empty`` is the answer where neither mask holds a pixel."""
+    def dice(self) -> float:
+        """2TP/(2TP+FP+FN), 0..1; 1 where neither mask holds a pixel."""
         total = 2 * self.true_positive + self.false_positive + self.false_negative
-        return 2 * self.true_positive / total if total else both_empty
+        return 2 * self.true_positive / total if total else 1.0
 
     def sensitivity(self) -> float:
         """TP/(TP+FN), the share of the true cord that was found, 0..1; NaN where there is no true cord."""
@@ -67,9 +67,9 @@ class ConfusionCounts:
         return self.true_positive / found if found else math.nan
 
 
-def dice(a: ArrayLike, b: ArrayLike, both_empty: float = 1.0) -> float:
-    """Dice overlap 0..1, symmetric. One mask empty: 0. Both empty: ``both_empty`` (NaN leaves them out of a mean)."""
-    return ConfusionCounts.of(a, b).dice(both_empty)
+def dice(a: ArrayLike, b: ArrayLike) -> float:
+    """Dice overlap 0..1, symmetric. One mask empty: 0. Both empty: 1."""
+    return ConfusionCounts.of(a, b).dice()
 
 
 def csa_error_percent(measured_mm2: ArrayLike, truth_mm2: ArrayLike) -> NDArray[np.float64]:

@@ -75,25 +75,15 @@ def can_draw(try_it: Callable[[], Any]) -> bool:
     return True
 
 
-def figure_png(figure: Figure, dpi: float) -> bytes:
-    """The figure as PNG; the same figure gives the same bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"compress_level": 3})
-    return buffer.getvalue()
-
-
 def drawn_png(
     draw: Callable[[Axes], None], inches: tuple[float, float] = PAGE_FIGURE_INCHES, dpi: float = _PAGE_DPI
 ) -> bytes:
-    """What ``draw`` draws on one pair of axes, as PNG. Raises MissingPackageError without matplotlib."""
-    figure = new_figure(*inches)
-    draw(figure.add_axes(plot_place(*inches)))
-    return figure_png(figure, dpi)
-
-
-def plot_place(width: float, height: float) -> tuple[float, float, float, float]:
-    """Axes within a figure of these inches, with room for labels: left, bottom, width, height as shares."""
-    return 0.62 / width, 0.48 / height, 1 - 0.76 / width, 1 - 0.68 / height
+    """What ``draw`` draws on one pair of axes, as PNG; the same bytes each time. Raises MissingPackageError without
+    matplotlib."""
+    (width, height), figure, buffer = inches, new_figure(*inches), io.BytesIO()
+    draw(figure.add_axes((0.62 / width, 0.48 / height, 1 - 0.76 / width, 1 - 0.68 / height)))  # with room for labels
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"compress_level": 3})
+    return buffer.getvalue()
 
 
 def style_axes(axes: Axes, size: float) -> None:
@@ -731,7 +721,7 @@ def _image_entries(case: Case) -> list[tuple[str, str]]:
     size, spacing = (" × ".join(f"{value:g}" for value in values) for values in (source.shape, source.spacing_mm))
     entries = [
         ("Image", f"{size} voxels of {spacing} mm, axes {source.orientation}"),
-        ("Scanner", _scanner(source.acquisition or {})),
+        ("Scanner", _scanner(case)),
         ("Contrast", _contrast(case)),
         ("Range measured", f"slices {chosen[0]} to {chosen[1] - 1} of the image (chosen)" if chosen else ""),
         ("Removed, filled", f"{case.removed_mm3:.1f} mm³ and {case.filled_mm3:.1f} mm³ before measuring"),
@@ -746,13 +736,11 @@ def _contrast(case: Case) -> str:
     return f"{case.contrast}, by grey values; {line}" if case.contrast and case.model else case.contrast
 
 
-def _scanner(acquisition: Mapping[str, Any]) -> str:
-    field = acquisition.get("field_strength_t")
-    words = [acquisition.get("manufacturer"), acquisition.get("model"), f"{field:g} T" if field else ""]
-    words.append(acquisition.get("sequence"))
+def _scanner(case: Case) -> str:
+    known = case.input.acquisition or {}
     times = (("TR", "repetition_time_ms", "ms"), ("TE", "echo_time_ms", "ms"), ("FA", "flip_angle_deg", "°"))
-    words += [f"{name} {acquisition[key]:g} {unit}" for name, key, unit in times if acquisition.get(key) is not None]
-    return ", ".join(str(word) for word in words if word)
+    stated = [f"{name} {known[key]:g} {unit}" for name, key, unit in times if known.get(key) is not None]
+    return ", ".join(filter(None, (case.scanner, known.get("sequence"), *stated)))
 
 
 def _making(case: Case) -> list[tuple[str, str]]:

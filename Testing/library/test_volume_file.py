@@ -65,13 +65,13 @@ def test_nibabel_sees_sform_and_qform_alike(tmp_path: Path, matrix: np.ndarray) 
 
 
 def test_segmentation_file_says_what_slicer_needs(tmp_path: Path) -> None:
-    write_volume(mask_on(STRAIGHT), tmp_path / "mask.seg.nrrd", algorithm="cord 1.0")
+    write_volume(mask_on(STRAIGHT), tmp_path / "mask.seg.nrrd")
     fields = read_grid(tmp_path / "mask.seg.nrrd").fields
     assert fields["Segment0_Name"] == "Spinal cord"
     assert fields["Segment0_Color"] == "0.956863 0.839216 0.192157"
     assert fields["Segment0_Extent"] == "1 3 2 4 1 5"
     assert (fields["Segment0_LabelValue"], fields["Segment0_Layer"]) == ("1", "0")
-    assert "|DICOM.SegmentAlgorithmType:AUTOMATIC|DICOM.SegmentAlgorithmName:cord 1.0|" in fields["Segment0_Tags"]
+    assert "|DICOM.SegmentAlgorithmType:AUTOMATIC|DICOM.SegmentAlgorithmName:SpinalCordSeg|" in fields["Segment0_Tags"]
     assert "~SCT^2748008^Spinal cord~" in fields["Segment0_Tags"]
     assert fields["Segmentation_ContainedRepresentationNames"] == "Binary labelmap|"
 
