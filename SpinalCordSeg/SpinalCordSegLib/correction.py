@@ -39,7 +39,7 @@ from SpinalCordSegLib.flags import kinds_from, merge_flags
 from SpinalCordSegLib.identity import differing
 from SpinalCordSegLib.metrics import mask_changes, mask_sha256, signed_distance_mm
 from SpinalCordSegLib.model.checkpoint import default_model, find_models, load_checkpoint
-from SpinalCordSegLib.morphometry import fit_spline
+from SpinalCordSegLib.morphometry import fit_spline, slice_centroids
 from SpinalCordSegLib.pipeline import fingerprint, measure_mask
 from SpinalCordSegLib.postprocessing import (
     SMOOTH_Z_MM,
@@ -348,16 +348,12 @@ def _regions(mask: Volume) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
     return (rows, columns), np.stack([region_with(pixels, pixels) for pixels in drawn[:, rows, columns]])
 
 
-def _centroids(regions: NDArray[np.bool_]) -> dict[int, NDArray[np.float64]]:
-    """(row, column) in the window, of each slice that is not empty."""
-    filled = np.flatnonzero(regions.any(axis=(1, 2))).tolist()
-    return {k: np.argwhere(regions[k]).mean(axis=0) for k in filled}
-
-
-def _course(centroids: dict[int, NDArray[np.float64]], at: NDArray[np.int64], mask: Volume) -> NDArray[np.float64]:
-    """(n, 2): where the centreline through the slices of ``centroids`` runs at the slices ``at``."""
-    known, mm = np.array(list(centroids)), np.array(list(centroids.values())) * mask.pixel_mm
-    row_mm, column_mm = (fit_spline(known, mm[:, axis], mask.slice_mm, at)[0] for axis in (0, 1))
+def _course(
+    slices: NDArray[np.int64], centroids: NDArray[np.float64], at: NDArray[np.int64], mask: Volume
+) -> NDArray[np.float64]:
+    """(n, 2): where the centreline through these centroids of ``slices`` runs at the slices ``at``."""
+    mm = centroids * mask.pixel_mm
+    row_mm, column_mm = (fit_spline(slices, mm[:, axis], mask.slice_mm, at)[0] for axis in (0, 1))
     return np.stack([row_mm, column_mm], axis=1) / mask.pixel_mm
 
 
@@ -407,20 +403,22 @@ def fill_between(mask: Volume, first: int, last: int) -> Volume:
     for k in (first, last):
         if not regions[k].any():
             raise ConfigurationError(f"slice {k} (from inferior) has no cord: draw it first, or choose the next one")
-    centroids = _centroids(regions)
+    filled, centroids, _ = slice_centroids(regions)
     span = np.arange(first, last + 1)
     share = (span - first) / (last - first)
-    centres = _course({k: at for k, at in centroids.items() if not first < k < last}, span, mask)
+    good = (filled <= first) | (filled >= last)
+    centres = _course(filled[good], centroids[good], span, mask)
     # Moved so that it meets the centroids of both ends.
-    centres += np.outer(1 - share, centroids[first] - centres[0]) + np.outer(share, centroids[last] - centres[-1])
+    low, high = (centroids[filled == k][0] for k in (first, last))
+    centres += np.outer(1 - share, low - centres[0]) + np.outer(share, high - centres[-1])
     ends = [_smoothed_distance_mm(regions[k], mask.pixel_mm) for k in (first, last)]
     roots = [sqrt(np.count_nonzero(regions[k])) for k in (first, last)]
-    filled = {}
+    redrawn = {}
     for k, part, centre in list(zip(span.tolist(), share.tolist(), centres, strict=True))[1:-1]:
-        below, above = _moved(ends[0], centre - centroids[first]), _moved(ends[1], centre - centroids[last])
+        below, above = _moved(ends[0], centre - low), _moved(ends[1], centre - high)
         n_pixels = round(((1 - part) * roots[0] + part * roots[1]) ** 2)
-        filled[k] = _innermost((1 - part) * below + part * above, n_pixels)
-    return _redrawn(mask, window, filled)
+        redrawn[k] = _innermost((1 - part) * below + part * above, n_pixels)
+    return _redrawn(mask, window, redrawn)
 
 
 # A mask smoothed along the cord: steps from slice to slice go, the area of the interval stays.
@@ -441,11 +439,10 @@ def smooth_along_cord(mask: Volume, slices: tuple[int, int] | None = None, *, re
     first, end = slices or (0, len(mask.voxels))
     _check_range((first, end), len(mask.voxels))
     window, regions = _regions(mask)
-    centroids = _centroids(regions)
-    filled = np.array(list(centroids), dtype=np.int64)
+    filled, centroids, _ = slice_centroids(regions)
     if not filled.size:
         return mask.with_voxels(np.zeros(mask.shape, bool))
-    course = _course(centroids, filled, mask)
+    course = _course(filled, centroids, filled, mask)
     areas = np.count_nonzero(regions[filled], axis=(1, 2)).astype(np.float64)
     distances = [_smoothed_distance_mm(regions[k], mask.pixel_mm) for k in filled]
     smoothed = {}

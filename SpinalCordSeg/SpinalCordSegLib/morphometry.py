@@ -19,7 +19,7 @@ from scipy.spatial import ConvexHull
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.postprocessing import CordMask, around, clean, log_odds
 from SpinalCordSegLib.slice_table import SliceTable, columns
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume import Volume, bounding_box
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -338,22 +338,32 @@ class Centreline:
         return self.ras_mm[end] + abs(beyond) * (self.ras_mm[end] - self.ras_mm[inner])
 
 
+def slice_centroids(pixels: NDArray) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    """Of pixels (n, rows, columns), not zero in the cord: the m slices that are not empty, row and column of their
+    centroids (m, 2), and how many pixels they have (m,)."""
+    box = bounding_box(pixels)
+    if box is None:
+        return np.zeros(0, np.int64), np.zeros((0, 2)), np.zeros(0, np.int64)
+    cord = pixels[box] != 0
+    counts = np.count_nonzero(cord, axis=(1, 2))
+    filled = np.flatnonzero(counts)
+    sums = [cord.sum(axis=3 - axis)[filled] @ np.arange(box[axis].start, box[axis].stop) for axis in (1, 2)]
+    return filled + box[0].start, np.stack(sums, axis=1) / counts[filled, None], counts[filled]
+
+
 def centreline(mask: Volume, fit: Callable[..., Fit] | None = None) -> Centreline:
     """The centreline of a mask (cord where not zero), through the unweighted centroids of its slices.
 
     ``fit``: of the centroids, ``fit_spline`` by default. An empty mask gives arrays of length 0.
     """
-    pixels = mask.voxels != 0
-    _, n_rows, n_columns = pixels.shape
-    counts = np.count_nonzero(pixels, axis=(1, 2))
-    filled = np.flatnonzero(counts)
+    _, n_rows, n_columns = mask.shape
+    filled, centres, _ = slice_centroids(mask.voxels)
     if not filled.size:
         nothing = np.zeros(0)
         return Centreline(np.zeros(0, np.int64), np.zeros((0, 3)), nothing, nothing, nothing, nothing)
     slice_mm, y_mm, x_mm = mask.spacing_mm
     # From the voxel that lies farthest to the left and to posterior, so that x and y grow to right and anterior.
-    x = np.arange(n_columns)[::-1] @ pixels.sum(axis=1)[filled].T / counts[filled]
-    y = np.arange(n_rows)[::-1] @ pixels.sum(axis=2)[filled].T / counts[filled]
+    y, x = (np.array([n_rows, n_columns]) - 1 - centres).T
     span, fit = np.arange(filled[0], filled[-1] + 1), fit or fit_spline
     (along_x, slope_x), (along_y, slope_y) = (fit(filled, mm, slice_mm, span) for mm in (x * x_mm, y * y_mm))
     places = np.stack([span, n_rows - 1 - along_y / y_mm, n_columns - 1 - along_x / x_mm, np.ones(len(span))])

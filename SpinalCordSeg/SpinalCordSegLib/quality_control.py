@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from SpinalCordSegLib.flags import KINDS, Flag, case_flag, merge_flags
-from SpinalCordSegLib.morphometry import CordMeasures
+from SpinalCordSegLib.morphometry import CordMeasures, slice_centroids
 from SpinalCordSegLib.postprocessing import LEAST_SEEN, around
 from SpinalCordSegLib.volume import Volume
 
@@ -45,10 +45,9 @@ def slice_features(mask: Volume, measures: CordMeasures) -> Features:
     z_mm: NDArray[np.float64] = np.asarray(k * mask.slice_mm, dtype=np.float64)
     row_mm, column_mm = mask.pixel_mm
     pixels_mm2, centroids = np.full(len(table), np.nan), np.full((len(table), 2), np.nan)
-    for at in np.flatnonzero(~table.is_gap).tolist():
-        rows, columns = np.nonzero(mask.voxels[k[at]])
-        pixels_mm2[at] = len(rows) * (row_mm * column_mm)
-        centroids[at] = rows.mean() * row_mm, columns.mean() * column_mm
+    _, centres, counts = slice_centroids(mask.voxels)
+    pixels_mm2[~table.is_gap] = counts * (row_mm * column_mm)
+    centroids[~table.is_gap] = centres * mask.pixel_mm
     network_mm2 = table.network_area_mm2
     area = np.where(np.isnan(network_mm2), pixels_mm2, network_mm2) * (mask.slice_mm / table.length_mm)
     near = [_neighbours(z_mm, area, at) for at in range(len(table))]

@@ -28,6 +28,7 @@ from scipy import ndimage
 from SpinalCordSegLib.errors import MissingPackageError, OutputError
 from SpinalCordSegLib.files import output_errors
 from SpinalCordSegLib.image_io import SEGMENT_COLOUR_RGB
+from SpinalCordSegLib.morphometry import slice_centroids
 from SpinalCordSegLib.review import ACCEPTED, DECISIONS, ON_ANOTHER_MASK, review_text
 from SpinalCordSegLib.slice_table import NONE, SliceTable, columns, counted
 from SpinalCordSegLib.vertebral_levels import UPPER_END, LevelMeasures
@@ -288,16 +289,10 @@ def outline(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
 
 def cord_path(cord: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(n, 2): centroid (row, column) of each slice of a mask (n, rows, columns); see CordScene.centre."""
-    counts = cord.sum(axis=(1, 2))
-    filled = np.flatnonzero(counts)
-    n = len(cord)
+    filled, centroids, _ = slice_centroids(cord)
     if not filled.size:
-        return np.tile((np.array(cord.shape[1:]) - 1) / 2, (n, 1))
-    path = []
-    for axis in (1, 2):
-        centroid = cord.sum(axis=3 - axis)[filled] @ np.arange(cord.shape[axis]) / counts[filled]
-        path.append(np.interp(np.arange(n), filled, centroid))
-    return np.stack(path, axis=1)
+        return np.tile((np.array(cord.shape[1:]) - 1) / 2, (len(cord), 1))
+    return np.stack([np.interp(np.arange(len(cord)), filled, one) for one in centroids.T], axis=1)
 
 
 def chosen_slices(filled: Sequence[int], flagged: Sequence[int], count: int) -> list[int]:
