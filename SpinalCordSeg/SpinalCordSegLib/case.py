@@ -42,6 +42,7 @@ from SpinalCordSegLib.files import (
     from_json,
     is_locked,
     is_plain_name,
+    json_object,
     locked,
     output_errors,
     parse_json,
@@ -743,11 +744,8 @@ def _refuse_strangers(folder: Path, names: Iterable[str]) -> None:
 
 def _raw_report(folder: Path) -> dict[str, Any] | None:
     """Of a case of ours, whatever else is wrong with it; None for any other folder."""
-    try:
-        content = parse_json((folder / "report.json").read_bytes())
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) and content.get("schema") == SCHEMA else None
+    content = json_object(folder / "report.json")
+    return content if content.get("schema") == SCHEMA else None
 
 
 def _names_of(folder: Path) -> set[str]:

@@ -40,7 +40,7 @@ from SpinalCordSegLib.errors import (
     ModelFileError,
     OutputError,
 )
-from SpinalCordSegLib.files import atomic_write, parse_json, reason, write_json
+from SpinalCordSegLib.files import atomic_write, json_object, reason, write_json
 from SpinalCordSegLib.identity import differing, patient_words
 from SpinalCordSegLib.image_io import Image, find_inputs, read_cord, read_image, write_volume
 from SpinalCordSegLib.mask_versions import refuse_changed
@@ -584,11 +584,7 @@ def propagate(arguments: Namespace, reporter: Reporter) -> None:
         if file.exists() and not arguments.force:
             raise OutputError(f"{file} is there already; choose another folder, or --force")
     if mask_file.exists():
-        try:
-            written = str(parse_json(numbers.read_bytes())["mask_sha256"])
-        except (OSError, ValueError, KeyError, TypeError):
-            written = ""
-        refuse_changed(mask_file, written)
+        refuse_changed(mask_file, str(json_object(numbers).get("mask_sha256", "")))
     reporter.progress("read")
     images = read_image(arguments.image, arguments.series), read_image(arguments.to, arguments.to_series)
     if differ := differing(*(one.identity for one in images)):

@@ -180,6 +180,15 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
+def json_object(path: Path) -> dict[str, Any]:
+    """What a JSON file holds; {} where there is none that can be read, or it holds no object."""
+    try:
+        content = parse_json(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
     """(line number, row) of a table (comma, semicolon or tab) whose first line names its columns, here in lower case.
 

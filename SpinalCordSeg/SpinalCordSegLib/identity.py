@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from SpinalCordSegLib.errors import ConfigurationError, OutputError
-from SpinalCordSegLib.files import atomic_write, file_stem, locked, parse_json, user_folder
+from SpinalCordSegLib.files import atomic_write, file_stem, json_object, locked, user_folder
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.dicom import DicomSeries
@@ -239,13 +239,10 @@ def _code(path: Path, dicom: DicomSeries | None) -> str:
 def _sidecar(path: Path) -> dict[str, str]:
     """What the JSON file beside a NIfTI states."""
     sidecar = path.with_name(f"{file_stem(path)}.json")
-    try:
-        if sidecar.stat().st_size > _MAX_SIDECAR_BYTES:
-            return {}
-        content = parse_json(sidecar.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # none there, or not JSON: then it states no name
-        return {}
-    return {key: str(value) for key, value in content.items()} if isinstance(content, dict) else {}
+    with suppress(OSError):  # none there: then it states no name
+        if sidecar.stat().st_size <= _MAX_SIDECAR_BYTES:
+            return {key: str(value) for key, value in json_object(sidecar).items()}
+    return {}
 
 
 def stated_identity(path: Path, fields: Mapping[str, str]) -> Identity | None:

@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError, SpinalCordSegError, WouldReplaceError
-from SpinalCordSegLib.files import output_errors, parse_json, remove_abandoned_parts, write_json
+from SpinalCordSegLib.files import json_object, output_errors, remove_abandoned_parts, write_json
 from SpinalCordSegLib.image_io import read_labels, write_volume
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.volume import Volume
@@ -54,11 +54,8 @@ class SavedVersion:
 
     def maker(self) -> tuple[str, str]:
         """Who made it and in which state of review; "" for what is not known."""
-        try:
-            about = parse_json(self.about.read_bytes())
-            return str(about["who"]), str(about["state"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return "", ""
+        about = json_object(self.about)
+        return str(about.get("who", "")), str(about.get("state", ""))
 
 
 @dataclass(frozen=True)

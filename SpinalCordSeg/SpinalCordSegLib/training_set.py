@@ -15,7 +15,7 @@ import numpy as np
 
 from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.errors import ConfigurationError, OutputError, SpinalCordSegError, VoxelError
-from SpinalCordSegLib.files import from_json, parse_json, to_json, write_json
+from SpinalCordSegLib.files import from_json, json_object, to_json, write_json
 from SpinalCordSegLib.identity import Identity, differing
 from SpinalCordSegLib.image_io import read_labels, write_volume
 from SpinalCordSegLib.mask_versions import refuse_changed
@@ -155,10 +155,7 @@ def _label_sha256(label: Path) -> str:
 
 def _read_provenance(provenance: Path) -> dict[str, Any]:
     """What an earlier provenance file says of us; {} for a file of somebody else's."""
-    try:
-        own = parse_json(provenance.read_text(encoding="utf-8")).get("SpinalCordSeg")
-    except (OSError, ValueError, AttributeError):
-        return {}
+    own = json_object(provenance).get("SpinalCordSeg")
     return own if isinstance(own, dict) else {}
 
 

@@ -312,7 +312,7 @@ def write_slices(
 
     progress = partial(reporter.progress, "cases")
     written, problems = cache_cases(matched.cases, folder, config.normalisation, progress=progress, **options)
-    for name, reason in [*((path.name, reason) for path, reason in matched.problems), *problems]:
+    for name, reason in (*matched.problems, *problems):
         reporter.error(f"left out: {reason}", "TrainingDataError", name)
     used, patients = len(written.info.source["cases"]), patients_text(len(set(written.info.subjects)))
     reporter.text(f"{len(written)} slices of {used} of {len(matched.cases)} cases, {patients}: {folder}")
@@ -577,7 +577,7 @@ def _evaluate(arguments: argparse.Namespace, reporter: Reporter) -> int:
         if not cases:
             raise TrainingDataError(f"{arguments.held_out}: held out none of these cases; evaluate on its own data")
     evaluation = Evaluation(only_labelled=arguments.only_labelled)
-    evaluation.problems += [(path.name, reason) for path, reason in matched.problems]
+    evaluation.problems += matched.problems
     evaluation.judge(cases, masks, progress=partial(reporter.progress, "cases"))
     return _end_evaluation(evaluation, arguments.output, reporter, checkpoint, **more)
 
@@ -599,7 +599,7 @@ def _raters(arguments: argparse.Namespace, reporter: Reporter) -> int:
     masks, progress = folder_masks(arguments.second), partial(reporter.progress, "cases")
     evaluation.judge(matched.cases, masks, judged=judged, progress=progress)
     write_table(rows, output / "disagreements.csv")
-    evaluation.problems += [(path.name, reason) for path, reason in matched.problems]
+    evaluation.problems += matched.problems
     lines = [f"{len(rows)} slices to settle, listed in disagreements.csv; labels in consensus/"]
     return _end_evaluation(evaluation, output, reporter, lines=lines, disagreements=len(rows))
 

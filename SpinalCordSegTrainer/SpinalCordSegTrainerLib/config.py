@@ -17,21 +17,15 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.files import from_json, parse_json
+from SpinalCordSegLib.files import from_json, parse_json, to_json
 from SpinalCordSegLib.model.checkpoint import NetworkConfig
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 
 T = TypeVar("T")
 
 
-def to_dict(config: Any) -> dict[str, Any]:
-    """A dataclass as plain JSON values (tuples become lists)."""
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
-    return plain
-
-
 def from_dict(kind: type[T], data: Any, where: str = "configuration") -> T:
-    """Inverse of to_dict; fields left out keep their defaults.
+    """Inverse of to_json; fields left out keep their defaults.
 
     Raises ConfigurationError naming the field for an unknown name, a wrong type or a value out of range.
     """
@@ -39,7 +33,7 @@ def from_dict(kind: type[T], data: Any, where: str = "configuration") -> T:
         config = from_json(kind, data)
     except ValueError as error:
         raise ConfigurationError(f"{where}: {str(error).removeprefix(f'{kind.__name__}.')}") from error
-    _refuse_unknown(data, to_dict(config), where)
+    _refuse_unknown(data, to_json(config), where)
     return config
 
 
@@ -282,7 +276,7 @@ def settings_text() -> str:
     config, parts = TrainingConfig(), []
     groups = {f"{name}.": one for name, one in vars(config).items() if dataclasses.is_dataclass(one)}
     for prefix, group in {"": config, **groups}.items():
-        plain = {name: one for name, one in to_dict(group).items() if not isinstance(one, dict)}
+        plain = {name: one for name, one in to_json(group).items() if not isinstance(one, dict)}
         lines = [f"  {prefix}{name}={json.dumps(value)}" for name, value in plain.items()]
         parts.append("\n".join([(inspect.getdoc(group) or "").replace("``", ""), *lines]))
     return "\n\n".join(parts)
@@ -293,7 +287,7 @@ def with_settings(config: T, settings: Sequence[str]) -> T:
 
     Raises ConfigurationError for an unknown name or a wrong value.
     """
-    plain = to_dict(config)
+    plain = to_json(config)
     for setting in settings:
         name, equals, text = setting.partition("=")
         *parents, last = name.strip().split(".")

@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from SpinalCordSegLib.dicom import is_dicom_file
 from SpinalCordSegLib.errors import GeometryError, SpinalCordSegError, TrainingDataError
-from SpinalCordSegLib.files import file_stem, file_suffix, is_plain_name, parse_json, read_table
+from SpinalCordSegLib.files import file_stem, file_suffix, is_plain_name, json_object, read_table
 from SpinalCordSegLib.image_io import (
     cord_value,
     is_volume_file,
@@ -64,10 +64,10 @@ class LabelledCase:
 
 @dataclass(frozen=True)
 class MatchedFiles:
-    """``problems``: files that cannot belong to a case, each with the reason. ``unlabelled``: images without map."""
+    """``problems``: names of files that belong to no case, each with the reason. ``unlabelled``: images without map."""
 
     cases: tuple[LabelledCase, ...]
-    problems: tuple[tuple[Path, str], ...]
+    problems: tuple[tuple[str, str], ...]
     unlabelled: tuple[Path, ...] = ()
 
 
@@ -127,7 +127,7 @@ def read_manifest(path: Path) -> MatchedFiles:
     if not columns["subject"]:
         _log.warning("%s has no column subject: the names of the images tell whose they are", path.name)
     cases: dict[str, LabelledCase] = {}
-    problems: list[tuple[Path, str]] = []
+    problems: list[tuple[str, str]] = []
     images: dict[tuple[Path, str | None], str] = {}
     for line, row in rows:
         try:
@@ -137,7 +137,7 @@ def read_manifest(path: Path) -> MatchedFiles:
             if (case.image, case.series) in images:
                 raise TrainingDataError(f"row {images[case.image, case.series]} names the same image; keep one")
         except TrainingDataError as error:
-            problems.append((path.parent / row.get(columns["image"], ""), f"{path.name}, line {line}: {error}"))
+            problems.append(((path.parent / row.get(columns["image"], "")).name, f"{path.name}, line {line}: {error}"))
             continue
         cases[case.name] = case
         images[case.image, case.series] = case.name
@@ -325,7 +325,7 @@ def match_folder(folder: Path) -> MatchedFiles:
     labels: list[Path] = []
     dicom: list[Path] = []  # folders whose own files are DICOM
     cases: list[LabelledCase] = []
-    problems: list[tuple[Path, str]] = []
+    problems: list[tuple[str, str]] = []
     for where, inside, names in os.walk(folder):
         inside[:] = sorted(one for one in inside if not one.startswith("."))
         paths = [Path(where) / name for name in sorted(names) if not name.startswith(".")]
@@ -335,13 +335,13 @@ def match_folder(folder: Path) -> MatchedFiles:
             elif is_volume_file(path):
                 before = images.get(_place(path, folder))
                 if before is not None and before.parent == path.parent:
-                    problems.append((path, "another image of that name lies beside it; keep one of the two"))
+                    problems.append((path.name, "another image of that name lies beside it; keep one of the two"))
                 images[_place(path, folder)] = path
             elif path.suffix.lower() == SUFFIX:
                 try:
                     cases.append(read_workspace(path))
                 except TrainingDataError as error:
-                    problems.append((path, str(error).removeprefix(f"{path.name}: ")))
+                    problems.append((path.name, str(error).removeprefix(f"{path.name}: ")))
         if any(is_dicom_file(path) for path in [one for one in paths if not is_volume_file(one)][:3]):
             dicom.append(Path(where))
     of_workspaces = {path.resolve() for case in cases for path in (case.image, case.label)}
@@ -350,10 +350,10 @@ def match_folder(folder: Path) -> MatchedFiles:
         image = _image_of(label, folder, images, dicom)
         if image is None:
             problems.append(
-                (label, f"no image {label_stem(label)} belongs to this label map; add it or remove the map")
+                (label.name, f"no image {label_stem(label)} belongs to this label map; add it or remove the map")
             )
         elif image in pairs:
-            problems.append((label, f"{pairs[image].name} labels the same image; keep one of the two"))
+            problems.append((label.name, f"{pairs[image].name} labels the same image; keep one of the two"))
         else:
             pairs[image] = label
     for image, label in pairs.items():
@@ -363,7 +363,7 @@ def match_folder(folder: Path) -> MatchedFiles:
     named: dict[str, LabelledCase] = {}
     for case in sorted(cases, key=lambda one: (one.name, str(one.image))):
         if named.setdefault(case.name, case) is not case:
-            problems.append((case.image, f"two cases are called {case.name}; give them different names"))
+            problems.append((case.image.name, f"two cases are called {case.name}; give them different names"))
     taken = of_workspaces | {image.resolve() for image in pairs}
     unlabelled = [path for path in images.values() if path.resolve() not in taken]
     unlabelled += [path for path in dicom if not any(path.resolve().is_relative_to(one) for one in taken)]
@@ -406,12 +406,9 @@ def _with_facts(cases: Iterable[LabelledCase], folder: Path) -> Iterator[Labelle
 
 def _sidecar(image: Path) -> dict[str, str]:
     """The scanner, from the BIDS JSON beside an image; nothing where there is none."""
-    try:
-        told = parse_json((image.parent / f"{file_stem(image)}.json").read_text(encoding="utf-8"))
-        fields = [told.get(key) for key in ("Manufacturer", "ManufacturersModelName", "MagneticFieldStrength")]
-        facts = {"scanner": scanner_words(*fields), "site": told.get("InstitutionName")}
-    except (OSError, ValueError, AttributeError):
-        return {}
+    stated = json_object(image.parent / f"{file_stem(image)}.json")
+    fields = [stated.get(key) for key in ("Manufacturer", "ManufacturersModelName", "MagneticFieldStrength")]
+    facts = {"scanner": scanner_words(*fields), "site": stated.get("InstitutionName")}
     return {key: value for key, value in facts.items() if isinstance(value, str) and (value or key == "site")}
 
 
@@ -458,7 +455,7 @@ def match_files(data: Path, label: int | None = None, *, tolerant: bool = False)
             " ITK-SNAP workspace (.itksnap)"
         )
     if not matched.cases:
-        reasons = "".join(f"; {path.name}: {reason}" for path, reason in matched.problems[:_MOST_LISTED])
+        reasons = "".join(f"; {name}: {reason}" for name, reason in matched.problems[:_MOST_LISTED])
         raise TrainingDataError(
             f"{data}: no image with a label map; expected NAME.nii.gz beside NAME_seg.nii.gz (or NAME_seg-manual), BIDS"
             f" with derivatives/labels, an ITK-SNAP workspace, or a manifest (CSV) with image,label{reasons}"

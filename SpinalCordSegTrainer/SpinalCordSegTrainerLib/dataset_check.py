@@ -44,7 +44,9 @@ class CheckedCase:
         return not self.reason
 
 
-def check_cases(matched: MatchedFiles, progress: Callable[[int, int], None] | None = None) -> list[CheckedCase]:
+def check_cases(
+    matched: MatchedFiles, progress: Callable[[int, int], None] = lambda _done, _of: None
+) -> list[CheckedCase]:
     """Every case that was found, usable ones first, each group by name; files that belong to none are not usable.
 
     ``progress`` gets (cases done, cases).
@@ -57,10 +59,9 @@ def check_cases(matched: MatchedFiles, progress: Callable[[int, int], None] | No
         except SpinalCordSegError as error:
             reason = str(error).removeprefix(f"case {case.name}: ")
             checked.append(CheckedCase(case.name, case.subject, reason))
-        if progress is not None:
-            progress(number + 1, len(matched.cases))
+        progress(number + 1, len(matched.cases))
     checked = _with_outliers(checked)
-    checked += [CheckedCase(path.name, reason=reason) for path, reason in matched.problems]
+    checked += [CheckedCase(name, reason=reason) for name, reason in matched.problems]
     checked += [CheckedCase(path.name, reason="it has no label map") for path in matched.unlabelled]
     return sorted(checked, key=lambda one: (not one.usable, one.name))
 

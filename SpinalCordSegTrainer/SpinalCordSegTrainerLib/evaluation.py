@@ -237,7 +237,7 @@ class Evaluation:
         masks: Masks,
         *,
         judged: Callable[[LoadedCase, Volume, CaseScore], None] | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Callable[[int, int], None] = lambda _done, _of: None,
     ) -> None:
         """Read each case and score its mask.
 
@@ -253,8 +253,7 @@ class Evaluation:
                     judged(loaded, found, score)
             except _BAD_CASE as error:
                 self.problems.append((case.name, str(error)))
-            if progress is not None:
-                progress(number + 1, len(cases))
+            progress(number + 1, len(cases))
         if not self.scores:
             raise TrainingDataError("no case can be judged; " + "; ".join(": ".join(one) for one in self.problems[:5]))
 

@@ -84,7 +84,7 @@ def range_test(
     device: torch.device,
     *,
     updates: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> tuple[Bounds, list[dict[str, float]]]:
     """Sweep the rate from 1e-10 to 10 over two epochs (or ``updates``) of the training that this configuration has, and
     judge the curve: its rows have the rate, the raw and the smoothed loss; a loss that is not finite ends it."""
@@ -98,8 +98,7 @@ def range_test(
         if math.isnan(loss):
             break
         losses.append(loss)
-        if progress is not None:
-            progress(update + 1, planned)
+        progress(update + 1, planned)
     smoothed = smooth(losses, planned)
     columns = (rates.tolist(), losses, smoothed.tolist())
     rows = [dict(zip(("rate", "loss", "smoothed"), row, strict=True)) for row in zip(*columns, strict=False)]

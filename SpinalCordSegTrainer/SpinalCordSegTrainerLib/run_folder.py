@@ -18,13 +18,13 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
-from SpinalCordSegLib.files import atomic_write, parse_json, write_json, write_text
+from SpinalCordSegLib.files import atomic_write, json_object, parse_json, to_json, write_json, write_text
 from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
 from SpinalCordSegLib.model.networks import build_network
 from SpinalCordSegLib.slice_table import csv_text
 from SpinalCordSegLib.torch_inference import device_name
 from SpinalCordSegLib.version import SOFTWARE_VERSION
-from SpinalCordSegTrainerLib.config import TrainingConfig, from_dict, to_dict
+from SpinalCordSegTrainerLib.config import TrainingConfig, from_dict
 from SpinalCordSegTrainerLib.distributed import Processes
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def save_state(state: RunState, config: TrainingConfig, path: Path) -> None:
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
     numbers = {name: getattr(state, name) for name in _NUMBERS}
-    metadata = {"state": json.dumps(numbers), "config": json.dumps(to_dict(config))}
+    metadata = {"state": json.dumps(numbers), "config": json.dumps(to_json(config))}
     plain = {name: one.detach().cpu().contiguous() for name, one in tensors.items()}
     content = save(plain, metadata)  # not save_file: what the system refuses must come as an OSError
     with atomic_write(path) as temporary:
@@ -103,7 +103,7 @@ def load_state(config: TrainingConfig, path: Path, device: torch.device) -> RunS
     """
     tensors, metadata = _read(path)
     numbers, used = metadata["state"], metadata["config"]
-    now, then = to_dict(config), to_dict(from_dict(TrainingConfig, used, str(path)))
+    now, then = to_json(config), to_json(from_dict(TrainingConfig, used, str(path)))
     changed = [name for name in now if name not in _FREE and now[name] != then[name]]
     if changed:
         raise ConfigurationError(
@@ -169,11 +169,8 @@ def record_start(folder: Path, update: int, processes: Processes) -> None:
         "threads": torch.get_num_threads(),
     }
     path = folder / "run.json"
-    try:
-        earlier = list(parse_json(path.read_text(encoding="utf-8"))["starts"])
-    except (OSError, ValueError, LookupError, TypeError):
-        earlier = []
-    write_json(path, {"starts": [*earlier, start]})
+    earlier = json_object(path).get("starts")
+    write_json(path, {"starts": [*(earlier if isinstance(earlier, list) else ()), start]})
 
 
 # Curves of a run: a CSV and a PNG.
@@ -309,7 +306,7 @@ def write_model(
 def public_config(config: TrainingConfig) -> dict[str, Any]:
     """The configuration for a model file, which is handed on: folders by their last name only, not where they lie on
     this disk, and of the patients held out only how many they are."""
-    plain = to_dict(config)
+    plain = to_json(config)
     for source in plain["sources"]:
         source["path"] = Path(source["path"]).name
     plain["validation"]["caches"] = [Path(path).name for path in plain["validation"]["caches"]]

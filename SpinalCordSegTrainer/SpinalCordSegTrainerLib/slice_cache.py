@@ -228,7 +228,7 @@ def cache_cases(
     config: NormalisationConfig,
     *,
     only_labelled: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _of: None,
     adjust: Callable[[NDArray[np.float32]], NDArray[np.float32]] = lambda coverage: coverage,
     **more: Any,
 ) -> tuple[SliceCache, list[tuple[str, str]]]:
@@ -255,8 +255,7 @@ def cache_cases(
             used.append(case.name)
             for image, coverage, subject in case_slices(loaded, config, only_labelled):
                 yield image, adjust(coverage), subject
-            if progress is not None:
-                progress(number + 1, len(cases))
+            progress(number + 1, len(cases))
         if not used:
             raise TrainingDataError("no case can be used; " + "; ".join(": ".join(one) for one in problems[:5]))
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError, OutputError
-from SpinalCordSegLib.files import remove_abandoned_parts, write_json
+from SpinalCordSegLib.files import remove_abandoned_parts, to_json, write_json
 from SpinalCordSegLib.model.checkpoint import load_checkpoint
 from SpinalCordSegTrainerLib.batches import (
     Batch,
@@ -29,7 +29,7 @@ from SpinalCordSegTrainerLib.batches import (
     slice_counts,
     validate,
 )
-from SpinalCordSegTrainerLib.config import TrainingConfig, to_dict
+from SpinalCordSegTrainerLib.config import TrainingConfig
 from SpinalCordSegTrainerLib.distributed import (
     Processes,
     chosen_dtype,
@@ -193,7 +193,7 @@ class Training:
         state = self.state
         if self.processes.first:
             remove_abandoned_parts(self.output)
-            write_json(self.output / "config.json", to_dict(self.config))
+            write_json(self.output / "config.json", to_json(self.config))
             write_split(self.sources.split, self.output / SPLIT_NAME)
             record_start(self.output, state.update, self.processes)
         if not self._reason_to_end():  # a finished run is taken up again only when its limits were raised

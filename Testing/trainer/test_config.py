@@ -7,6 +7,7 @@ import pytest
 
 from SpinalCordSegLib.console import parse_arguments
 from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.files import to_json
 from SpinalCordSegTrainerLib.cli import base_configuration, build_parser, main
 from SpinalCordSegTrainerLib.config import (
     CropConfig,
@@ -14,7 +15,6 @@ from SpinalCordSegTrainerLib.config import (
     TrainingConfig,
     from_dict,
     read_config,
-    to_dict,
     with_settings,
 )
 
@@ -26,7 +26,7 @@ def test_round_trip_through_json() -> None:
         epochs=90,
         patience=None,
     )
-    assert from_dict(TrainingConfig, json.loads(json.dumps(to_dict(config)))) == config
+    assert from_dict(TrainingConfig, json.loads(json.dumps(to_json(config)))) == config
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ import pytest
 from cord_files import configured, cord_label, put_case
 
 from SpinalCordSegLib.errors import ConfigurationError, OutputError, TrainingDataError
-from SpinalCordSegLib.files import write_json
+from SpinalCordSegLib.files import to_json, write_json
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegTrainerLib.cli import main as train
-from SpinalCordSegTrainerLib.config import TrainingConfig, to_dict
+from SpinalCordSegTrainerLib.config import TrainingConfig
 from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache, check_normalisation
 
 
@@ -156,7 +156,7 @@ def test_slices_that_a_user_made_are_never_replaced(data: Path, tmp_path: Path) 
 
 def test_a_run_goes_on_as_it_was_begun(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "r"
-    write_json(run / "config.json", to_dict(TrainingConfig()))
+    write_json(run / "config.json", to_json(TrainingConfig()))
     resumed = ["train", str(data), "--resume", "--output", str(run), "--device", "cpu"]
     assert train([*resumed, "--augment"]) == 2
     assert "--augment: a run goes on as it was begun" in capsys.readouterr().err

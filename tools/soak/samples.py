@@ -16,12 +16,13 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.dicom import save_bare
+from SpinalCordSegLib.files import to_json
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.model.checkpoint import Checkpoint, NetworkConfig, save_checkpoint
 from SpinalCordSegLib.model.networks import build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegTrainerLib.config import CropConfig, RateConfig, SourceConfig, TrainingConfig, to_dict
+from SpinalCordSegTrainerLib.config import CropConfig, RateConfig, SourceConfig, TrainingConfig
 from SpinalCordSegTrainerLib.slice_cache import SliceCache
 from SpinalCordSegTrainerLib.trainer import Training
 
@@ -202,7 +203,7 @@ def _trainer(root: Path) -> None:
         rate=RateConfig(plan="cosine"), batch_size=2, updates_per_epoch=1, epochs=1, statistics_batches=1,
     )  # fmt: skip
     (root / "config").mkdir()
-    (root / "config" / "config.json").write_text(json.dumps(to_dict(config)))
+    (root / "config" / "config.json").write_text(json.dumps(to_json(config)))
     Training(replace(config, epochs=1), root / "state" / "run").run()
 
 
