@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -192,14 +193,22 @@ def pictures() -> None:
     """Asked for by tests that need real pictures."""
 
 
+def _pixel_png() -> bytes:
+    file = io.BytesIO()
+    Picture.new("RGB", (1, 1)).save(file, "png")
+    return file.getvalue()
+
+
+_PIXEL = _pixel_png()
+
+
 @pytest.fixture(autouse=True)
 def _quick_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures take most of the time in which a case is saved."""
     if "pictures" not in request.fixturenames:
-        pixel = io.BytesIO()
-        Picture.new("RGB", (1, 1)).save(pixel, "png")
-        monkeypatch.setattr(report, "montage_png", lambda _: pixel.getvalue())
-        monkeypatch.setattr(report, "drawn_png", lambda *_: pixel.getvalue())
+        for name in ("montage_png", "drawn_png"):
+            monkeypatch.setattr(report, name, lambda *_: _PIXEL)
+        monkeypatch.setattr(report, "area_plot", lambda *_, **__: SimpleNamespace(png=lambda: _PIXEL))
 
 
 @pytest.fixture
