@@ -351,11 +351,11 @@ class FollowUpTexts:
 
     @property
     def rates(self) -> list[str]:
-        """The yearly rate of each run of comparable visits, or why there is none."""
+        """The yearly rates of each run of comparable visits, or why there is none."""
         from SpinalCordSegLib.longitudinal.change import Run
-        from SpinalCordSegLib.longitudinal.report import run_sentence
+        from SpinalCordSegLib.longitudinal.report import run_sentences
 
-        return [run_sentence(from_json(Run, run)) for run in self.content["runs"]]
+        return [text for run in self.content["runs"] for text in run_sentences(from_json(Run, run))]
 
     @property
     def remarks(self) -> list[str]:

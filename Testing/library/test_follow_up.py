@@ -14,9 +14,9 @@ from SpinalCordSegLib.case import Case, save_case, update_review
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.longitudinal import report as follow_up_report
-from SpinalCordSegLib.longitudinal.change import BELOW, LOSS, WITHHELD
+from SpinalCordSegLib.longitudinal.change import LOSS, WITHHELD
 from SpinalCordSegLib.longitudinal.direct_change import DirectChange
-from SpinalCordSegLib.longitudinal.pairs import PairChange
+from SpinalCordSegLib.longitudinal.pairs import BELOW, PairChange
 from SpinalCordSegLib.longitudinal.registration import Registration
 from SpinalCordSegLib.morphometry import centreline
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
@@ -155,7 +155,7 @@ def test_a_loss_no_disease_makes_has_no_verdict(results, tmp_path, capsys, monke
     assert {content["visits"][1]["change"]["verdict"], content["runs"][0]["rate"]["verdict"]} == {WITHHELD}
     assert "a loss of 12 %/year is implausible" in content["doubts"][0]
     page, out = _page(tmp_path), capsys.readouterr().out
-    assert page.index(content["doubts"][0]) < page.index("%/year</b>") and page.count(WITHHELD) == 3
+    assert page.index(content["doubts"][0]) < page.index("%/year, in doubt</b>") and page.count(WITHHELD) == 3
     assert "(1.96 SE, in doubt)" in page and "(1.96 SE, in doubt)" in out
     assert f"IN DOUBT: {content['doubts'][0]}" in out and WITHHELD in out
     assert {row["doubts"] for row in _rows(tmp_path / "follow_up.csv")} == {"; ".join(content["doubts"])}

@@ -22,7 +22,7 @@ from Recipes.cli import main
 from Recipes.same_answer import Changes, changed, teach
 from Recipes.simulation.anatomy import N_TISSUES, RIM_MM, Pose, Tissue, draw_slice, draw_tissues
 from Recipes.simulation.atlas import N_ANGLES, Maps, area_mm2, read_maps
-from Recipes.simulation.necks import draw_neck
+from Recipes.simulation.necks import Field, MovedField, draw_neck
 from Recipes.simulation.people import (
     RATES_PERCENT,
     SeriesConfig,
@@ -705,6 +705,14 @@ def test_a_seed_gives_the_same_slices(maps: Maps) -> None:
     assert all(np.array_equal(a[0], b[0]) for a, b in zip(once, again, strict=True))
     other = next(training_slices(maps, replace(SMALL, count=1, seed=4)))
     assert not np.array_equal(once[0][0], other[0])
+
+
+def test_texture_lies_where_the_person_lies() -> None:
+    field = Field.draw(np.random.default_rng(1), 10, 15.0)
+    there, here = field.at(-40.0, 64), MovedField(field.nodes, 15.0, (3, -2)).at(-40.0, 64)
+    assert here[10:50, 10:50] == pytest.approx(there[7:47, 12:52], abs=1e-5)
+    turned = MovedField(field.nodes, 15.0, (0, 0), np.pi / 2).at(-40.0, 64)
+    assert turned == pytest.approx(np.rot90(there, -1), abs=1e-4)
 
 
 @pytest.mark.parametrize("spacing_mm", [(0.7, 0.9, 5.0), (1.0, 0.6, 2.5)])

@@ -8,7 +8,7 @@ it. Rate in %/year = 100·slope / fitted area at the first visit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations, pairwise
 from math import isfinite, nan, sqrt
@@ -20,7 +20,6 @@ from scipy.special import fdtri
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.longitudinal.pairs import (
     ACROSS_SCANNERS,
-    BELOW,
     GAIN,
     LOSS,
     SCATTERED,
@@ -47,6 +46,7 @@ from SpinalCordSegLib.review import ACCEPTED
 DAYS_PER_YEAR = 365.25
 Z95 = 1.96
 WITHHELD = "no verdict: in doubt that this is one person at the same level"
+TWICE = "the same data twice"
 SOON = "no verdict: within half a year"
 _SHORTEST_DAYS = 182  # a rate over days is an error divided by nearly nothing
 _FASTEST = 6.0  # %/year: three times the mean loss in MS before it turns progressive (2.19 %/year)
@@ -325,7 +325,7 @@ def follow_up(
         if end - first == 1:
             no_rate = "a single visit"
         elif any(first < n and k <= end for n, k in twins):
-            rate, no_rate = None, "the same data twice"
+            rate, no_rate = None, TWICE
         unknown = any(not visit.conditions["scanner"] for visit in visits[first:end])
         shown = [*beside, *([SCANNER_UNKNOWN] if unknown else [])]
         shown += [unlike] if (unlike := _unlike(visits[first:end])) else []
@@ -369,7 +369,7 @@ def follow_up(
     remarks += [
         f"visits {one.first} and {one.second}: areas alone, their images are not compared: {one.refused}"
         for one in pairs
-        if one.refused
+        if one.refused and one.found is not None
     ]
     remarks += [*alignment.remarks, *_remarks(shared, runs, outcomes, options)]
     found_doubts = [
@@ -407,34 +407,35 @@ def _unlike(visits: Sequence[Visit]) -> str:
 
 
 def _doubts(runs: Sequence[Run], outcomes: Sequence[VisitOutcome], pairs: Sequence[PairChange]) -> list[str]:
-    """Why these may not be visits of one person at the same level, in the order of their dates."""
-    doubts = []
+    """Why these may not be visits of one person at the same level, in the order of their dates: a change that no
+    disease makes, beyond its error."""
+    seen: list[tuple[str, float, float, float]] = []  # what, its percent, of how many years, its error
     for run in runs:
-        for rate in (run.rate, run.direct):
-            if rate is not None and rate.high < 0 and rate.percent_per_year < -_FASTEST:
-                doubts.append(f"visits {run.first} to {run.last}: {_too_fast(rate.percent_per_year)}")
-        if run.direct is not None and run.direct.verdict == GAIN:
-            doubts.append(f"visits {run.first} to {run.last}: as their images show it, {_GREW}")
+        which = f"visits {run.first} to {run.last}"
+        if run.rate is not None and run.rate.percent_per_year < 0:  # growth: by the changes themselves
+            seen.append((which, run.rate.percent_per_year, 1.0, run.rate.limit))
+        if run.direct is not None:
+            found = run.direct
+            seen.append((f"{which}, by their images", found.percent_per_year, 1.0, found.high - found.percent_per_year))
     for one in outcomes:
-        if one.change is None or one.change.verdict == BELOW:
-            continue
-        if one.change.verdict == GAIN:
-            doubts.append(f"visit {one.visit}: by {one.change.percent:.1f} %, {_GREW}")
-        elif one.change.percent < -_FASTEST * one.years and not doubts:
-            doubts.append(f"visit {one.visit}: {_too_fast(one.change.percent / max(one.years, 1 / DAYS_PER_YEAR))}")
+        if one.change is not None:
+            seen.append((f"visit {one.visit}", one.change.percent, one.years, one.change.mdc95_percent))
     for pair in pairs:
-        percent, se_percent = pair.percent or 0.0, pair.se_percent or 0.0
-        years = outcomes[pair.second - 1].years - outcomes[pair.first - 1].years
-        if percent > _SURE * se_percent:
-            doubts.append(f"visits {pair.first} and {pair.second}: by {percent:.1f} % as both images show it, {_GREW}")
-        elif percent + _SURE * se_percent < -_FASTEST * years:
-            doubts.append(
-                f"visits {pair.first} and {pair.second}: {_too_fast(percent / max(years, 1 / DAYS_PER_YEAR))}"
-            )
-    return doubts
+        if pair.percent is not None and pair.se_percent is not None:
+            years = outcomes[pair.second - 1].years - outcomes[pair.first - 1].years
+            which = f"visits {pair.first} and {pair.second}, by both images"
+            seen.append((which, pair.percent, years, _SURE * pair.se_percent))
+    doubts: dict[str, str] = {}  # the first of each kind
+    for which, percent, years, error in seen:
+        if percent >= error:
+            text = f"{which}: the area grew by {percent:.1f} %, and a cord does not grow"
+            doubts.setdefault("grew", f"{text}: are the dates exchanged, or two persons?")
+        elif percent <= -error and percent < -_FASTEST * years:
+            text = f"{which}: a loss of {-percent / max(years, 1 / DAYS_PER_YEAR):.0f} %/year is implausible"
+            doubts.setdefault("fast", f"{text}, people with MS lose about 2 %/year")
+    return list(doubts.values())
 
 
-_GREW = "the area grew, and a cord does not grow: are the dates exchanged, or two persons?"
 _SURE = 2.58  # standard errors: 1 % of unchanged pairs
 
 
@@ -480,10 +481,6 @@ def _other_shape(
     ]
 
 
-def _too_fast(percent_per_year: float) -> str:
-    return f"a loss of {-percent_per_year:.0f} %/year is implausible, people with MS lose about 2 %/year"
-
-
 def _change(
     n: int,
     visits: Sequence[Visit],
@@ -507,7 +504,12 @@ def _change(
 def _remarks(
     shared: CommonExtent, runs: Sequence[Run], outcomes: Sequence[VisitOutcome], options: FollowUpOptions
 ) -> list[str]:
+    def by_visit(counts: Iterable[int]) -> str:
+        """How many in which visit, those with any."""
+        return ", ".join(f"{n} in visit {one.visit}" for one, n in zip(outcomes, counts, strict=True) if n)
+
     remarks = []
+    cords = [one.source.profile for one in outcomes]
     unclear = [
         str(one.visit)
         for one in outcomes
@@ -518,10 +520,9 @@ def _remarks(
             f"visit {', '.join(unclear)}: the image shows no edge of the cord in most slices; the areas vary more than"
             " the CoV"
         )
-    cords = [(one.visit, one.source.profile) for one in outcomes]
-    drawn = [f"{n} in visit {number}" for number, cord in cords if (n := np.count_nonzero(cord.is_drawn))]
-    if drawn and any((np.isfinite(cord.csa_mm2) & ~cord.is_drawn).any() for _, cord in cords):
-        remarks.append(f"slices that a person drew have the areas of their pixels: {', '.join(drawn)}")
+    drawn = by_visit(int(np.count_nonzero(cord.is_drawn)) for cord in cords)
+    if drawn and any((np.isfinite(cord.csa_mm2) & ~cord.is_drawn).any() for cord in cords):
+        remarks.append(f"slices that a person drew have the areas of their pixels: {drawn}")
     if shared.length_mm < SHORT_MM:
         remarks.append(f"all visits cover only {shared.length_mm:.1f} mm: single slices decide")
     if shared.gap_mm > 0.5:
@@ -542,12 +543,10 @@ def _remarks(
                 f" more than a CoV of {run.cov_percent:g} % explains: no verdict"
             )
     if shared.flagged_mm > 0:
-        left_out = [f"{one.n_left_out_slices} in visit {one.visit}" for one in outcomes if one.n_left_out_slices]
         remarks.append(
             f"{shared.flagged_mm:.1f} mm with flagged slices that nobody has accepted are left out in all visits"
-            f" ({', '.join(left_out)}): accept their visits in review to compare them"
+            f" ({by_visit(one.n_left_out_slices for one in outcomes)}): accept their visits in review to compare them"
         )
-    flagged = [f"{one.n_flagged_slices} in visit {one.visit}" for one in outcomes if one.n_flagged_slices]
-    if flagged:
-        remarks.append(f"flagged slices are among the compared ones: {', '.join(flagged)}")
+    if flagged := by_visit(one.n_flagged_slices for one in outcomes):
+        remarks.append(f"flagged slices are among the compared ones: {flagged}")
     return remarks

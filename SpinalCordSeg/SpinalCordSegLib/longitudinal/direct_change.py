@@ -31,9 +31,7 @@ _OFFSETS_MM = np.arange(-1.6, 1.81, _RING_MM)  # of the samples from the contour
 _EDGE_MM, _MOVES_MM, _FADES_MM = 0.35, 0.6, 0.6  # the visible edge lies outside the contour; what moves with it
 _WINDOW_MM = 2.0  # SD of the window along the cord in which one shift is fitted
 _ROUNDS = 5
-_SEEN_SE = (
-    5.0  # scatter of a window over what the fit sees: its samples are finer than voxels, and the model is a model
-)
+_SEEN_SE = 5.0  # scatter of a window over what the fit sees: its samples are finer than voxels, the model is a model
 _MATCHINGS, _MATCHED_MM2 = 5, 0.03  # of the sharpness: attempts, and what may be left
 _KNOWN_SHIFT, _STILL_MM = 0.015, 2.0  # for the self-calibration: of the radius; between the edge and the canal's wall
 _LEAST_MM, _LEAST_SLICES = 15.0, 5
@@ -96,8 +94,7 @@ def direct_change(
         if abs(left_mm2) < _MATCHED_MM2 or found.correlation < _LEAST_CORRELATION:
             break
     percent, se = _mean(found, area)
-    of_voxels = 0.0 if np.allclose(first.spacing_mm, second.spacing_mm, rtol=0.03) else _SE_OF_VOXELS
-    se = hypot(se, _SE_OF_BLUR * blur_mm2[1:].mean(), _SE_OF_SLOPE * percent, of_voxels)
+    se = hypot(se, _SE_OF_BLUR * blur_mm2[1:].mean(), _SE_OF_SLOPE * percent)
     known = _KNOWN_SHIFT if percent > 0 else -_KNOWN_SHIFT  # towards no change, where the fit is most nearly linear
     moved, _ = _mean(_fit(one, _shrunk(other, contour, known), contour), area)
     slope = (moved - percent) / (100 * ((1 - known) ** 2 - 1))
@@ -384,7 +381,6 @@ _TOGETHER_MM = 12.0  # windows nearer than this err alike
 _FLOOR_SE = 0.15
 _MORE_SE = 1.5  # simulated pairs err by so much more than their windows scatter: what is wrong alike in all of them
 _SE_OF_SLOPE = 0.075
-_SE_OF_VOXELS = 0.7  # of other voxel sizes: simulated pairs err by 0.9 then, no less than areas do
 _SE_OF_BLUR = 1.0  # % for each mm² by which one image had to be blurred
 
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timezone
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,16 +35,19 @@ from SpinalCordSegLib.image_io import read_image
 from SpinalCordSegLib.longitudinal.change import (
     HEALTHY_SOURCE,
     SOON,
+    TWICE,
+    WITHHELD,
     Z95,
     FollowUp,
     FollowUpOptions,
+    Rate,
     Run,
     VisitOutcome,
     follow_up,
     healthy_rates,
 )
 from SpinalCordSegLib.longitudinal.cohort import PersonRates, write_rates
-from SpinalCordSegLib.longitudinal.pairs import PairChange, compare_images, lay_images, marks_in_doubt
+from SpinalCordSegLib.longitudinal.pairs import DirectRate, PairChange, compare_images, lay_images, marks_in_doubt
 from SpinalCordSegLib.longitudinal.registration import MIDDLE, Registration, align
 from SpinalCordSegLib.longitudinal.repeatability import SAME_SCANNER, OwnRepeatability, measured_repeats
 from SpinalCordSegLib.longitudinal.visits import (
@@ -63,6 +66,7 @@ from SpinalCordSegLib.report import (
     FLAG,
     HEALTHY,
     INK,
+    ON_IMAGE,
     Canvas,
     CordScene,
     Section,
@@ -154,10 +158,8 @@ def write_follow_up(result: FollowUp, folder: Path, reporter: Reporter) -> list[
         reporter.text(f"{result.person}: NOT COMPARABLE: {text} {between}")
     for text in result.doubts:
         reporter.text(f"{result.person}: IN DOUBT: {text}")
-    for run in result.runs:
-        reporter.text(f"{result.person}: {run_sentence(run)}")
-        if run.direct is not None:
-            reporter.text(f"{result.person}: yearly rate from the images, {', '.join(_direct_texts(run, result))}")
+    for sentence in (one for run in result.runs for one in run_sentences(run)):
+        reporter.text(f"{result.person}: {sentence}")
     for visit in result.visits:
         if visit.direct is not None:
             text = f"change of visit {visit.visit} from the images: {_direct_text(visit.direct, result)}"
@@ -250,21 +252,19 @@ def repeats_of(persons: Sequence[PersonSource], reporter: Reporter) -> tuple[lis
 
 def _check_repeats(found: FollowUp) -> None:
     """Raise ConfigurationError where these are not repeated scans of one person."""
-    if len(found.visits) < 2:
-        raise ConfigurationError("a single scan: give two of a person")
-    if len(found.runs) > 1:
-        raise ConfigurationError("; ".join(": ".join(one) for one in visit_breaks(follow_up_report(found))))
-    if not all(visit.conditions["scanner"] for visit in found.visits):
-        raise ConfigurationError("the scanner is not known: give the manifest a column scanner")
-    if found.visits[-1].day > _SOON_AGAIN_DAYS:
-        days = f"{found.visits[-1].day:.0f} days apart"
-        raise ConfigurationError(f"the scans lie {days}, at most {_SOON_AGAIN_DAYS} are allowed")
-    if doubts := [doubt for pair in found.pairs for doubt in pair.doubts]:
-        raise ConfigurationError("; ".join(doubts))
-    if any("same data" in one.no_change for one in found.visits) or "the same data twice" in (
-        pair.refused for pair in found.pairs
-    ):
-        raise ConfigurationError("two scans hold the same data")
+    days, doubts = found.visits[-1].day, [doubt for pair in found.pairs for doubt in pair.doubts]
+    breaks = [one.message for visit in found.visits for one in visit.differences if one.breaks]
+    wrong = (
+        (len(found.visits) < 2, "a single scan: give two of a person"),
+        (breaks, "; ".join(breaks)),
+        (not all(visit.conditions["scanner"] for visit in found.visits), "give the manifest a column scanner"),
+        (days > _SOON_AGAIN_DAYS, f"the scans lie {days:.0f} days apart, at most {_SOON_AGAIN_DAYS} are allowed"),
+        (doubts, "; ".join(doubts)),
+        (found.runs[0].no_rate == TWICE, "two scans hold the same data"),
+    )
+    for is_wrong, text in wrong:
+        if is_wrong:
+            raise ConfigurationError(text)
 
 
 def follow_up_report(result: FollowUp) -> dict[str, Any]:
@@ -330,25 +330,35 @@ def follow_up_rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _rate_texts(run: Run) -> tuple[str, str, str]:
-    """Of which visits, the yearly rate, and its interval or why there is none."""
+def rate_texts(run: Run) -> list[tuple[str, str, str]]:
+    """For the areas, and the images where they were compared: what it is, the yearly rate, and its interval or why
+    there is none."""
     which = f"visit {run.first}" if run.first == run.last else f"visits {run.first} to {run.last}"
-    rate = run.rate
+    rate, direct, title = run.rate, run.direct, f"Yearly rate, {which}"
     if rate is None:
-        return which, "none", run.no_rate
-    interval = f"95 % CI {_signed(rate.low)} to {_signed(rate.high)}; {rate.verdict} (±{rate.limit:.1f} %/year)"
+        return [(title, "none", run.no_rate)]
     limit = f"by a CoV of {run.cov_percent:.3g} % {run.cov_setting}, {run.cov_source}"
-    return which, f"{_signed(rate.percent_per_year)} %/year", "; ".join([*run.beside, interval, limit])
+    about = "; ".join([*run.beside, f"{_interval(rate)}; {rate.verdict} (±{rate.limit:.1f} %/year)", limit])
+    found = [(title, _marked(f"{_signed(rate.percent_per_year)} %/year", rate.verdict), about)]
+    if direct is not None:
+        about = f"{_interval(direct)} ({counted(direct.n_pairs, 'pair')} of images); {direct.verdict}"
+        value = _marked(f"{_signed(direct.percent_per_year)} %/year", direct.verdict)
+        found.append((f"Yearly rate from the images, {which}", value, "; ".join([*run.beside, about])))
+    return found
 
 
-def _direct_texts(run: Run, result: FollowUp) -> tuple[str, str, str]:
-    """Of which visits, the yearly rate that their images show, and its interval."""
-    found, which = run.direct, f"visits {run.first} to {run.last}"
-    if found is None:
-        return which, "none", "no images that can be compared"
-    pairs = "1 pair" if found.n_pairs == 1 else f"{found.n_pairs} pairs"
-    interval = f"95 % CI {_signed(found.low)} to {_signed(found.high)} ({pairs} of images); {found.verdict}"
-    return which, f"{_signed(found.percent_per_year)} %/year", "; ".join([*run.beside, interval])
+def run_sentences(run: Run) -> list[str]:
+    """The yearly rates of these visits, or why there is none."""
+    return [f"{title[0].lower()}{title[1:]}: {value}, {about}" for title, value, about in rate_texts(run)]
+
+
+def _interval(rate: Rate | DirectRate) -> str:
+    return f"95 % CI {_signed(rate.low)} to {_signed(rate.high)}"
+
+
+def _marked(value: str, verdict: str) -> str:
+    """A doubt stands at the number itself."""
+    return f"{value}, in doubt" if verdict == WITHHELD else value
 
 
 def _direct_text(pair: PairChange | None, result: FollowUp) -> str:
@@ -371,12 +381,6 @@ def _sharpness_text(visit: VisitOutcome) -> str:
 
 def _signed(value: float) -> str:
     return f"{value:+.1f}".replace("-", "−")
-
-
-def run_sentence(run: Run) -> str:
-    """The yearly rate of these visits, or why there is none."""
-    which, value, remark = _rate_texts(run)
-    return f"yearly rate, {which}: {value}, {remark}"
 
 
 # ---- Figures: drawn by matplotlib on any axes
@@ -448,41 +452,39 @@ def draw_profiles(axes: Axes, result: FollowUp, size: float = 9.0) -> None:
     axes.set_ylim(max(0.0, low - margin), high + margin)
     for start, end in result.shared.intervals_mm:
         axes.axvspan(start, end, color=SHARED, linewidth=0)
-    for number, (profile, outcome) in enumerate(zip(result.profiles, result.visits, strict=True)):
-        colour, flagged = COLOURS[number % len(COLOURS)], outcome.source.profile.flagged
-        axes.plot(profile.position_mm, profile.csa_mm2, color=colour, linewidth=1.5, label=f"visit {number + 1}")
-        axes.plot(profile.position_mm[flagged], profile.csa_mm2[flagged], "o", color=colour, markersize=4)
-    zero = "the shared place" if result.alignment.zero == MIDDLE else result.alignment.zero  # that is a long sentence
-    axes.set_xlabel(f"inferior ← mm along the cord from {zero} → superior", fontsize=size, color=INK)
-    axes.set_ylabel("area, mm²", fontsize=size, color=INK)
-    axes.legend(
-        loc="lower right", bbox_to_anchor=(1, 1), ncols=8, fontsize=size, frameon=False, borderpad=0,
-        labelcolor="linecolor",
-    )  # fmt: skip
-    style_axes(axes, size)
+    for profile, one in zip(result.profiles, result.visits, strict=True):
+        line = {"color": _colour(one.visit), "linewidth": 1.5, "label": f"visit {one.visit}"}
+        axes.plot(profile.position_mm, profile.csa_mm2, marker=".", markersize=3, **line)
+        flagged = one.source.profile.flagged
+        axes.plot(profile.position_mm[flagged], profile.csa_mm2[flagged], "o", color=line["color"], markersize=4)
+    _style_along(axes, result, "area, mm²", size)
 
 
 def draw_direct(axes: Axes, result: FollowUp, size: float = 9.0) -> None:
     """Change of the area in windows along the cord, as the images show it, of every visit against the first that has
     one; the band is ±1.96 standard errors."""
     for pair in result.pairs:
-        found = pair.found
+        found, colour = pair.found, _colour(pair.second)
         if found is None or pair.percent is None or pair.first != result.pairs[0].first:
             continue
-        at, colour = (
-            found.position_mm - result.alignment.origins_mm[pair.first - 1],
-            COLOURS[(pair.second - 1) % len(COLOURS)],
-        )
-        reach = Z95 * found.profile_se_percent
-        axes.fill_between(
-            at, found.profile_percent - reach, found.profile_percent + reach, color=colour, alpha=0.2, linewidth=0
-        )
+        at, reach = found.position_mm - result.alignment.origins_mm[pair.first - 1], Z95 * found.profile_se_percent
+        low, high = found.profile_percent - reach, found.profile_percent + reach
+        axes.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.plot(at, found.profile_percent, color=colour, linewidth=1.5, label=f"visit {pair.second}")
     axes.axhline(0, color=INK, linewidth=0.8)
-    zero = "the shared place" if result.alignment.zero == MIDDLE else result.alignment.zero
+    _style_along(axes, result, "change of area, %", size)
+
+
+def _colour(visit: int) -> str:
+    return COLOURS[(visit - 1) % len(COLOURS)]
+
+
+def _style_along(axes: Axes, result: FollowUp, what: str, size: float) -> None:
+    zero = "the shared place" if result.alignment.zero == MIDDLE else result.alignment.zero  # that is a long sentence
     axes.set_xlabel(f"inferior ← mm along the cord from {zero} → superior", fontsize=size, color=INK)
-    axes.set_ylabel("change of area, %", fontsize=size, color=INK)
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=8, fontsize=size, frameon=False, labelcolor="linecolor")
+    axes.set_ylabel(what, fontsize=size, color=INK)
+    place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 8, "frameon": False, "borderpad": 0}
+    axes.legend(fontsize=size, labelcolor="linecolor", **place)
     style_axes(axes, size)
 
 
@@ -515,11 +517,7 @@ def follow_up_page(result: FollowUp, content: Mapping[str, Any]) -> str:
 def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
     shared, age, looks = result.shared, result.options.age_years, visits_png(result)
     breaks, remarks = visit_breaks(content), visit_remarks(content)
-    boxes = [(f"Yearly rate, {which}", value, remark) for which, value, remark in map(_rate_texts, result.runs)]
-    boxes += [
-        (f"Yearly rate from the images, {which}", value, remark)
-        for which, value, remark in (_direct_texts(run, result) for run in result.runs if run.direct is not None)
-    ]
+    boxes = [text for run in result.runs for text in rate_texts(run)]
     extent = f"{_signed(shared.low_mm)} to {_signed(shared.high_mm)} mm from {result.alignment.zero}, in all visits"
     boxes.append(("Common extent", f"{shared.length_mm:.1f} mm", extent))
     course_note = (
@@ -529,10 +527,10 @@ def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
     )
     profile_note = f"Grey: compared, in all visits. Zero: {result.alignment.zero}. Dots: flagged slices."
     after_break = {run.first - 1 for run in result.runs[1:]}
-    conditions = [
-        (str(outcome.visit), *(_condition(outcome.conditions[name]) for name in _SHOWN)) for outcome in result.visits
-    ]
-    titles = ("visit", *(CONDITIONS[name][0] for name in _SHOWN))
+    has_direct = any(pair.percent is not None for pair in result.pairs)
+    known = [name for name in _SHOWN if any(one.conditions[name] for one in result.visits)]
+    conditions = [(str(one.visit), *(_condition(one.conditions[name]) for name in known)) for one in result.visits]
+    titles = ("visit", *(CONDITIONS[name][0] for name in known))
     found = [
         Section("boxes", items=boxes),
         Section("flags", "Remarks", remarks)
@@ -542,7 +540,8 @@ def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
                 picture=lambda axes: draw_course(axes, content)),
         _visit_table(result, after_break),
         Section("picture", "Area along the cord", note=profile_note, picture=lambda axes: draw_profiles(axes, result)),
-        *_direct_section(result),
+        *([Section("picture", "Change along the cord, from the images", note=_DIRECT,
+                   picture=lambda axes: draw_direct(axes, result))] if has_direct else []),
         *([Section("picture", "Every visit, with what is compared", note=_LOOK, picture=looks)] if looks else []),
         Section("table", "How the visits were made", conditions, columns=titles, marked=after_break),
         Section("entries", "How this was computed", _method(result, content), folded=True),
@@ -600,7 +599,7 @@ def _visit_table(result: FollowUp, after_break: set[int]) -> Section:
             cells += ["–", "–", one.no_change]
         else:
             found = one.change
-            cells += [_signed(found.percent), f"{found.mdc95_percent:.1f}"]
+            cells += [_marked(_signed(found.percent), found.verdict), f"{found.mdc95_percent:.1f}"]
             limit = f"{found.verdict} (CoV {found.cov_percent:.3g} % {found.cov_setting})"
             cells.append("; ".join(filter(None, [limit, one.unlike])) + _sharpness_text(one))
         rows.append([*cells, _direct_text(one.direct, result)] if result.pairs else cells)
@@ -651,15 +650,10 @@ def visits_png(result: FollowUp) -> bytes | None:
         top, _, end = ((n_slices - k - 0.5) / n_slices * len(plane.grey) for k in at)
         canvas.bar(left + wide + 2, 30 + top, 5, max(end - top, 2), CURVE)
         for row, k in enumerate(at):
-            canvas.paste(scene.axial(k, _TILE_MM, _SCALE).rgb(1), left + wide + _GAP, 30 + row * (tile + _GAP))
+            x, y = left + wide + _GAP, 30 + row * (tile + _GAP)
+            canvas.paste(scene.axial(k, _TILE_MM, _SCALE).rgb(1), x, y)
+            canvas.write(x + 5, y + 18, "R", 16, ON_IMAGE)
     return canvas.png()
-
-
-def _direct_section(result: FollowUp) -> list[Section]:
-    if all(pair.percent is None for pair in result.pairs):
-        return []
-    title, picture = "Change along the cord, from the images", partial(draw_direct, result=result)
-    return [Section("picture", title, note=_DIRECT, picture=picture)]
 
 
 def _condition(value: Any) -> str:

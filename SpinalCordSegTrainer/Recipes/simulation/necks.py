@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -41,6 +42,28 @@ class Field:
         mixed = (self.nodes[below] * (1 - part) + self.nodes[below + 1] * part) / np.hypot(1 - part, part)
         spline = _spline(self.nodes.shape[1], size)
         return np.asarray(spline @ mixed.astype(np.float32) @ spline.T)
+
+
+@dataclass(frozen=True)
+class MovedField(Field):
+    """The same where the person lies elsewhere on the canvas, by rows and columns of ``shift_px``, and turned."""
+
+    shift_px: tuple[float, float] = (0.0, 0.0)
+    angle_rad: float = 0.0
+
+    def at(self, z_mm: float, size: int) -> NDArray[np.float32]:
+        values = torch.from_numpy(super().at(z_mm, size))[None, None]
+        places = _moved_grid(size, *self.shift_px, self.angle_rad)
+        moved = torch.nn.functional.grid_sample(values, places, padding_mode="border", align_corners=False)
+        return np.asarray(moved[0, 0].numpy())
+
+
+@lru_cache(maxsize=8)
+def _moved_grid(size: int, rows: float, columns: float, angle_rad: float) -> torch.Tensor:
+    cos, sin = np.cos(angle_rad), np.sin(angle_rad)
+    turn = np.array([[cos, sin], [-sin, cos]])  # of (column, row)
+    matrix = np.column_stack([turn, turn @ [-2 * columns / size, -2 * rows / size]])
+    return torch.nn.functional.affine_grid(torch.tensor(matrix[None], dtype=torch.float32), [1, 1, size, size], False)
 
 
 @lru_cache(maxsize=32)
@@ -124,6 +147,12 @@ class Neck:
 def atrophied(neck: Neck, share: float) -> Neck:
     """The same person at a later visit: cord areas times (1 - ``share``), canal unchanged."""
     return replace(neck, cord_mm=neck.cord_mm * np.sqrt(1 - share))
+
+
+def moved(neck: Neck, shift_px: tuple[float, float], angle_rad: float) -> Neck:
+    """The person with texture and shape where the person lies; without it they stay on the canvas. See MovedField."""
+    fields = [MovedField(one.nodes, one.z_step_mm, shift_px, angle_rad) for one in (*neck.warp, *neck.texture)]
+    return replace(neck, warp=tuple(fields[:2]), texture=tuple(fields[2:]))
 
 
 def with_touching_masses(neck: Neck, rng: np.random.Generator, z_range_mm: tuple[float, float]) -> Neck:

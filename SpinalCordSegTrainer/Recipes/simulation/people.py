@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from Recipes.simulation.anatomy import Pose, draw_tissues
 from Recipes.simulation.atlas import Maps
-from Recipes.simulation.necks import HIGHEST_MM, LOWEST_MM, Neck, atrophied, draw_neck, with_touching_masses
-from Recipes.simulation.scanner import Family, Scan, draw_coils, draw_signals
+from Recipes.simulation.necks import HIGHEST_MM, LOWEST_MM, Neck, atrophied, draw_neck, moved, with_touching_masses
+from Recipes.simulation.scanner import FINE_MM, Family, Scan, draw_coils, draw_signals
 from Recipes.simulation.training_slices import CANVAS, VALIDATION_SHAPES, scan_slice
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.model.preprocessing import AxisMap
@@ -24,7 +24,8 @@ class VolumeScan:
     """One visit. ``spacing_mm``: between rows (front to back), columns and slices; the in-plane ones are met to within
     the nearest even matrix over the field of view of 179.2 mm. ``z_range_mm``: from the foramen magnum, lowest and
     highest slice edge. ``noise``: SD against the 95th percentile. ``protocol_seed``: contrast and coils, the same for
-    two visits on one scanner; ``visit_seed``: positioning and noise."""
+    two visits on one scanner; ``visit_seed``: positioning and noise. ``moves``: texture and shape lie where the person
+    lies, as at two visits; else on the canvas."""
 
     spacing_mm: tuple[float, float, float] = (0.7, 0.7, 3.0)
     z_range_mm: tuple[float, float] = (-100.0, -6.0)
@@ -33,6 +34,7 @@ class VolumeScan:
     apodise: float = 0.3
     protocol_seed: int = 1
     visit_seed: int = 1
+    moves: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +61,8 @@ def simulate_neck(neck: Neck, maps: Maps, scan: VolumeScan) -> SimulatedNeck:
     signals = draw_signals(protocol, draw_tissues(np.random.default_rng([neck.seed, 40])), scan.family)
     coils = draw_coils(protocol)
     pose = Pose(float(visit.normal(0, 5)), float(visit.normal(10, 5)), float(visit.normal(0, 0.05)))
+    if scan.moves:
+        neck = moved(neck, (pose.y_mm / FINE_MM, pose.x_mm / FINE_MM), pose.angle_rad)
     heights = _heights(scan, float(visit.uniform(-0.5, 0.5)))
     plane = Scan(
         (0, CANVAS, 0, CANVAS), scan.spacing_mm[:2], scan.spacing_mm[:2], scan.apodise, scan.noise,
@@ -161,7 +165,7 @@ def visit_pair(number: int, maps: Maps, config: SimulatedConfig) -> tuple[Simula
     spacing_mm = (side, side, (PAIR_RANGE_MM[1] - PAIR_RANGE_MM[0]) / config.pair_slices)
     family: Family = "paper" if rng.random() < 0.6 else "t1w"
     noise = float(np.exp(rng.uniform(np.log(0.005), np.log(0.04))))
-    scan = VolumeScan(spacing_mm, PAIR_RANGE_MM, family, noise, protocol_seed=1, visit_seed=1)
+    scan = VolumeScan(spacing_mm, PAIR_RANGE_MM, family, noise, protocol_seed=1, visit_seed=1, moves=True)
     return simulate_neck(neck, maps, scan), simulate_neck(atrophied(neck, ATROPHY), maps, replace(scan, visit_seed=2))
 
 
@@ -258,7 +262,7 @@ def series_person(number: int, maps: Maps, config: SeriesConfig) -> SeriesPerson
         protocol = visit + 1
         if config.same_scanner and scans:
             family, noise, protocol = scans[0].family, scans[0].noise, 1
-        scans.append(VolumeScan((side, side, thick), edges, family, noise, 0.3, protocol, visit + 1))
+        scans.append(VolumeScan((side, side, thick), edges, family, noise, 0.3, protocol, visit + 1, moves=True))
         order = tuple(int(axis) for axis in rng.permutation(3))
         storage.append((order, tuple(int(axis) for axis in np.flatnonzero(rng.random(3) < 0.5))))
     return SeriesPerson(
