@@ -186,6 +186,9 @@ def test_the_models_own_is_taken_where_its_card_states_one():
     assert (found.cov_percent, found.setting) == (1.1, "same scanner")
     assert found.source == "measured with this software, model m 2: 40 simulated persons"
     assert repeatability_of([_report(), _report()], same_scanner=False) == BETWEEN_SCANNERS
+    few = _report(stated={"between scanners": {"cov_percent": 0.5, "source": "one man", "freedom": 5}})
+    found = repeatability_of([few], same_scanner=False)
+    assert (found.cov_percent, found.setting) == (1.5, "between scanners"), "not less than on one scanner"
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from SpinalCordSegLib.files import output_errors, write_text
 from SpinalCordSegLib.longitudinal.change import FollowUp
 from SpinalCordSegLib.longitudinal.visits import PersonSource
 from SpinalCordSegLib.report import CURVE, INK, QUIET, Section, html_page, style_axes
-from SpinalCordSegLib.slice_table import csv_text
+from SpinalCordSegLib.slice_table import csv_text, rounded
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class PersonRates:
         """By PERSON_COLUMNS."""
         source, span = self.source, max(self.years, default=0) - min(self.years, default=0)
         kept = {name: getattr(source, name) for name in ("person", "group", "sex", "site", "age_years")}
-        rates = {f"{way}_percent_per_year": _number(getattr(self, way), 3) for way in _WAYS}
+        rates = {f"{way}_percent_per_year": rounded(getattr(self, way), 3) for way in _WAYS}
         return kept | rates | {"n_visits": len(self.years), "years": round(span, 2), "left_out": self.left_out}
 
 
@@ -159,8 +159,8 @@ def group_rows(persons: Sequence[PersonRates], model: Mixed) -> list[dict[str, A
             arms = {
                 f"n_per_arm_{share}_percent": sample_size(sd, share / 100 * rate.value) for share in EFFECTS_PERCENT
             }
-            row = {"group": group, "by": _WAYS[way], "n_persons": len(values), "sd_between_persons": _number(sd, 3)}
-            row |= zip(GROUP_COLUMNS[3:6], (_number(one, 3) for one in (rate.value, rate.low, rate.high)), strict=True)
+            row = {"group": group, "by": _WAYS[way], "n_persons": len(values), "sd_between_persons": rounded(sd, 3)}
+            row |= zip(GROUP_COLUMNS[3:6], (rounded(one, 3) for one in (rate.value, rate.low, rate.high)), strict=True)
             rows.append(row | (arms if rate.value < 0 else {}))
     return rows
 
@@ -231,16 +231,10 @@ def draw_agreement(axes: Axes, both: NDArray[np.float64], size: float = 9.0) -> 
     style_axes(axes, size)
 
 
-def _number(value: float, decimals: int) -> float | None:
-    return round(float(value), decimals) if np.isfinite(value) else None
-
-
 def _interval(low: float | None, high: float | None) -> str:
-    return (
-        "–"
-        if low is None or not np.isfinite(low)
-        else f"{_text(low)} to {_text(high)}".replace(" ", "\N{NO-BREAK SPACE}")
-    )
+    if low is None or not np.isfinite(low):
+        return "–"
+    return f"{_text(low)} to {_text(high)}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _text(value: float | None) -> str:
