@@ -453,10 +453,14 @@ def draw_profiles(axes: Axes, result: FollowUp, size: float = 9.0) -> None:
     for start, end in result.shared.intervals_mm:
         axes.axvspan(start, end, color=SHARED, linewidth=0)
     for profile, one in zip(result.profiles, result.visits, strict=True):
-        line = {"color": _colour(one.visit), "linewidth": 1.5, "label": f"visit {one.visit}"}
-        axes.plot(profile.position_mm, profile.csa_mm2, marker=".", markersize=3, **line)
-        flagged = one.source.profile.flagged
-        axes.plot(profile.position_mm[flagged], profile.csa_mm2[flagged], "o", color=line["color"], markersize=4)
+        at, areas, flagged, colour = (
+            profile.position_mm,
+            profile.csa_mm2,
+            one.source.profile.flagged,
+            _colour(one.visit),
+        )
+        axes.plot(at, areas, ".-", color=colour, markersize=3, linewidth=1.5, label=f"visit {one.visit}")
+        axes.plot(at[flagged], areas[flagged], "o", color=colour, markersize=4)
     _style_along(axes, result, "area, mm²", size)
 
 
@@ -483,8 +487,10 @@ def _style_along(axes: Axes, result: FollowUp, what: str, size: float) -> None:
     zero = "the shared place" if result.alignment.zero == MIDDLE else result.alignment.zero  # that is a long sentence
     axes.set_xlabel(f"inferior ← mm along the cord from {zero} → superior", fontsize=size, color=INK)
     axes.set_ylabel(what, fontsize=size, color=INK)
-    place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 8, "frameon": False, "borderpad": 0}
-    axes.legend(fontsize=size, labelcolor="linecolor", **place)
+    axes.legend(
+        loc="lower right", bbox_to_anchor=(1, 1), ncols=8, fontsize=size, frameon=False, borderpad=0,
+        labelcolor="linecolor",
+    )  # fmt: skip
     style_axes(axes, size)
 
 

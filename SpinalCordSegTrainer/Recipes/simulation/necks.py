@@ -151,8 +151,9 @@ def atrophied(neck: Neck, share: float) -> Neck:
 
 def moved(neck: Neck, shift_px: tuple[float, float], angle_rad: float) -> Neck:
     """The person with texture and shape where the person lies; without it they stay on the canvas. See MovedField."""
-    fields = [MovedField(one.nodes, one.z_step_mm, shift_px, angle_rad) for one in (*neck.warp, *neck.texture)]
-    return replace(neck, warp=tuple(fields[:2]), texture=tuple(fields[2:]))
+    x, y, *texture = (MovedField(one.nodes, one.z_step_mm, shift_px, angle_rad) for one in (*neck.warp, *neck.texture))
+    coarse, middle, fine = texture
+    return replace(neck, warp=(x, y), texture=(coarse, middle, fine))
 
 
 def with_touching_masses(neck: Neck, rng: np.random.Generator, z_range_mm: tuple[float, float]) -> Neck:
