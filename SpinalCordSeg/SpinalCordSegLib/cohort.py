@@ -210,7 +210,7 @@ def _scan(item: WorkItem) -> Scan:
 
 
 def _with_table(scans: list[Scan], people: Path) -> tuple[list[Scan], list[str]]:
-    rows, unknown = dict[int, dict[str, str]](), list[str]()
+    rows, unknown = dict[int, dict[str, Any]](), list[str]()
     for line, row in read_table(people):
         name = next((row[column] for column in (*INPUT_COLUMNS, *_TABLE["person"]) if row.get(column)), "")
         if not name:
@@ -229,17 +229,19 @@ def _with_table(scans: list[Scan], people: Path) -> tuple[list[Scan], list[str]]
             unknown.append(name)
         if len(persons := sorted({scans[n].person for n in meant})) > 1:
             raise ConfigurationError(f"{people.name}, line {line}: {name} may be {' or '.join(persons)}: write it so")
+        given = {field: next(filter(None, map(row.get, names)), "") for field, names in _TABLE.items()}
+        given = {field: text for field, text in given.items() if text.lower() not in MISSING_WORDS}
+        session = given.get("session", "").removeprefix("ses-")
+        if session and not of_cases and any(scans[n].session for n in meant):  # a row a session of a person
+            meant = [n for n in meant if scans[n].session.removeprefix("ses-") == session]
+            unknown += [f"{name} {given['session']}"] * (not meant)
+            given = {field: text for field, text in given.items() if field != "session"}
         for n in meant:
-            if n in rows and of_cases:
+            there = rows.setdefault(n, {})
+            if any(there.get(field, text) != text for field, text in given.items()) or (of_cases and there):
                 raise ConfigurationError(f"{people.name}, line {line}: {scans[n].case} has a row above")
-            rows[n] = rows.get(n, {}) | row
-    found = []
-    for n, scan in enumerate(scans):
-        row = rows.get(n, {})
-        given: dict[str, Any] = {field: next(filter(None, map(row.get, names)), "") for field, names in _TABLE.items()}
-        found.append(
-            replace(scan, **{field: text for field, text in given.items() if text.lower() not in MISSING_WORDS})
-        )
+            there |= given or {"group": ""}
+    found = [replace(scan, **rows.get(n, {})) for n, scan in enumerate(scans)]
     of_person: dict[str, str] = {}
     for scan in found:
         if scan.group and of_person.setdefault(scan.person, scan.group) != scan.group:
@@ -378,35 +380,32 @@ def _sd_of_one_scan(everybody: Values, groups: dict[str, Values]) -> tuple[float
 def _remarks(scans: Sequence[Scan]) -> list[str]:
     used = [scan for scan in scans if not scan.left_out and scan.content is not None]
     cases = [scan.content for scan in used if scan.content is not None]
-    found = []
-    if n := sum(not scan.is_reviewed for scan in used):
-        found.append(f"{n} of {counted(len(used), 'case')} nobody has reviewed; the figures hold them, drawn hollow")
-    if n := sum(not isfinite(scan.areas[0]) for scan in used):
-        found.append(f"{n} of {len(used)} have no area C2-C3, as no disc is known")
-    if n := sum(case.discs_from == "found, not confirmed" for case in cases):
-        found.append(f"{n} of {len(used)} have discs that the program found and nobody confirmed")
+    partial = [
+        scan.case for scan, case in zip(used, cases, strict=True) for row in (case.levels.rows if case.levels else ())
+        if row.name == "C2-C3" and row.coverage < _WHOLE_COVERAGE
+    ]  # fmt: skip
+    shares = [case.imputed_share for case in cases if case.imputed_share > 0]
+    counts = (
+        (sum(not scan.is_reviewed for scan in used), f"of {counted(len(used), 'case')} nobody has reviewed; the figures"
+         " hold them, drawn hollow"),
+        (sum(not isfinite(scan.areas[0]) for scan in used), f"of {len(used)} have no area C2-C3, as no disc is known"),
+        (sum(case.discs_from == "found, not confirmed" for case in cases), f"of {len(used)} have discs that the program"
+         " found and nobody confirmed"),
+        (len(shares), f"of {len(used)} have imputed slices, up to {100 * max(shares, default=0):.0f} % of a case: no"
+         " area here holds one"),
+    )  # fmt: skip
+    found = [f"{n} {text}" for n, text in counts if n]
     if n := len(scans) - len(used):
         found.append(f"{counted(n, 'case')} left out, see the table of cases")
     if n := len(_outliers(scans)):
         found.append(f"the figures hold {counted(n, 'outlier')}: look at them, and reject what is wrong")
-    partial = [
-        scan.case for scan, case in zip(used, cases, strict=True) if case.levels is not None
-        for row in case.levels.rows if row.name == "C2-C3" and row.coverage < _WHOLE_COVERAGE
-    ]  # fmt: skip
     if partial:
         found.append(f"C2-C3 is not wholly covered in {_named(partial)}")
-    shares = [case.imputed_share for case in cases if case.imputed_share > 0]
-    if shares:
-        found.append(
-            f"{len(shares)} of {len(used)} have imputed slices, up to {100 * max(shares):.0f} % of a case: no area here"
-            " holds one"
-        )
     for field in ("person", "group"):
         spellings: dict[str, set[str]] = {}
         for name in {getattr(scan, field) for scan in used}:
             spellings.setdefault(name.casefold().removeprefix("sub-").lstrip("0"), set()).add(name)
-        alike = [" and ".join(sorted(names)) for names in spellings.values() if len(names) > 1]
-        if alike:
+        if alike := [" and ".join(sorted(names)) for names in spellings.values() if len(names) > 1]:
             found.append(f"{', '.join(alike)} count as different {field}s, and differ only in capitals or zeros")
     sites = {group: {scan.site for scan in used if scan.group == group} for group in {scan.group for scan in used}}
     for one, other in combinations(sorted(filter(None, sites)), 2):
@@ -491,47 +490,48 @@ def _tables(rows: Sequence[dict[str, Any]]) -> list[Section]:
         return [row for row in rows if row["statistic"] in names and all((k in row) == v for k, v in wanted.items())]
 
     found: list[Section] = []
-    heads: tuple[str, ...]
+
+    def add(title: str, heads: Sequence[str], table: list[list[str]], note: str) -> None:
+        if table:
+            found.append(Section("table", title, table, note, heads))
+
     for field, title in (("group", "Groups"), ("site", "Scanners or sites")):
-        parts = of("mean", **{field: True}) or (of("mean", group=False, site=False) if field == "group" else [])
         table = []
-        for row in parts:
+        for row in of("mean", **{field: True}) or (of("mean", group=False, site=False) if field == "group" else []):
             keys = {key: row.get(key) for key in ("measure", "group", "site")}
             about = {one["statistic"]: one for one in rows if all(one.get(key) == value for key, value in keys.items())}
             median, low, high = (f"{about[name]['value']:.1f}" for name in ("median", "minimum", "maximum"))
             cells = [row.get(field) or "all", MEASURES[row["measure"]], str(row["n_persons"]), str(row["n_cases"])]
             table.append([*cells, _interval(row), _interval(about["sd"]), median, f"{low} to {high}"])
-        heads = (field, "", "persons", "cases", "mean, mm² (95 %)", "SD, mm² (95 %)", "median", "range")
-        if table:
-            note = (
-                "Not adjusted for age, sex or scanner. The whole cord's area depends on how much of it was scanned too."
-            )
-            found.append(Section("table", title, table, note, heads))
+        add(
+            title, (field, "", "persons", "cases", "mean, mm² (95 %)", "SD, mm² (95 %)", "median", "range"), table,
+            "Not adjusted for age, sex or scanner. The whole cord's area depends on how much of it was scanned too.",
+        )  # fmt: skip
     pairs = [
         [row["group"], MEASURES[row["measure"]], _interval(row, "{:+.1f}"), _interval(percent, "{:+.1f}")]
         for row, percent in zip(of("difference"), of("difference_percent"), strict=True)
     ]
-    if pairs:
-        heads = ("groups", "", "difference, mm² (95 %)", "% of the second (95 %)")
-        found.append(Section("table", "Differences between groups", pairs, "Intervals by Welch.", heads))
+    heads = ("groups", "", "difference, mm² (95 %)", "% of the second (95 %)")
+    add("Differences between groups", heads, pairs, "Intervals by Welch.")
     titles = {"cov_percent": "CoV, %", "icc_1_1": "ICC(1,1)", "icc_2_1": "ICC(2,1)", "icc_3_1": "ICC(3,1)"}
     repeats = []
     for row in of(*titles):
         name = ", ".join(filter(None, (titles[row["statistic"]], row.get("site"))))
         sizes = str(row["n_persons"]), str(row["n_cases"])
         repeats.append([name, MEASURES[row["measure"]], _interval(row, "{:.2f}"), *sizes])
-    if repeats:
-        note = "All scans of a person count as repeats: where years, scanners or sequences differ, that is in it."
-        found.append(Section("table", "Repeated scans", repeats, note, ("", "", "value (95 %)", "persons", "scans")))
-    needed = []
-    for row in of("n_per_group"):
-        test = f"{row['effect_percent']:g} %", f"{100 * row['power']:.0f} %"
-        if row["value"] is not None:
-            needed.append([*test, MEASURES[row["measure"]], _interval(row, "{:.0f}")])
-    if needed:
-        note = "One scan each, two-sided test at 5 %; the interval is that of the SD. Add who will drop out."
-        heads = ("difference", "power", "", "persons (95 %)")
-        found.append(Section("table", "Persons in each of two groups", needed, note, heads))
+    add(
+        "Repeated scans", ("", "", "value (95 %)", "persons", "scans"), repeats,
+        "All scans of a person count as repeats: where years, scanners or sequences differ, that is in it.",
+    )  # fmt: skip
+    needed = [
+        [f"{row['effect_percent']:g} %", f"{100 * row['power']:.0f} %", MEASURES[row["measure"]],
+         _interval(row, "{:.0f}")]
+        for row in of("n_per_group") if row["value"] is not None
+    ]  # fmt: skip
+    add(
+        "Persons in each of two groups", ("difference", "power", "", "persons (95 %)"), needed,
+        "One scan each, two-sided test at 5 %; the interval is that of the SD. Add who will drop out.",
+    )  # fmt: skip
     return found
 
 
@@ -557,32 +557,26 @@ def draw_areas(axes: Axes, scans: Sequence[Scan], m: int, size: float = 9.0) -> 
     by = "group" if any(scan.group for scan in shown) else "site"
     names, sites = (sorted({getattr(scan, field) for scan in shown}) for field in (by, "site"))
     colours = {site: _COLOURS[n % len(_COLOURS)] for n, site in enumerate(sites)}
-    places: list[tuple[float, Scan]] = []
-    for x, name in enumerate(names):
-        own = sorted((scan for scan in shown if getattr(scan, by) == name), key=lambda scan: scan.areas[m])
-        across = x + (np.linspace(-0.28, 0.28, len(own)) if len(own) > 1 else np.zeros(1))
-        places += zip(across[np.argsort(np.arange(len(own)) * 7919 % len(own))].tolist(), own, strict=True)
+    for at, name in enumerate(names):
+        own = [scan for scan in shown if getattr(scan, by) == name]
         mean = mean_of([np.mean(values) for values in _by_person((s for s in own if not s.left_out), m).values()])
-        axes.plot([x - 0.36, x + 0.36], [mean.value] * 2, color=INK, linewidth=1.6)
-        axes.plot([x + 0.36] * 2, [mean.low, mean.high], color=INK, linewidth=1.6)
-
-    def draw(chosen: list[tuple[float, Scan]], **style: Any) -> None:
-        axes.scatter([x for x, _ in chosen], [scan.areas[m] for _, scan in chosen], **style)
-
-    for colour in sorted(set(colours.values())):
-        own_colour = [one for one in places if colours[one[1].site] == colour and not one[1].left_out]
-        for is_reviewed in (True, False):
-            draw(
-                [one for one in own_colour if one[1].is_reviewed == is_reviewed], s=30, edgecolors=colour,
-                facecolors=colour if is_reviewed else "white", zorder=3,
-            )  # fmt: skip
-    draw([one for one in places if one[1].left_out], s=30, marker="x", color=QUIET)
-    far = [one for one in places if not one[1].left_out and abs(one[1].z[m]) > OUTLIER_Z]
-    draw(far, s=100, facecolors="none", edgecolors=FLAG, linewidths=1.5, zorder=3)
-    for at, scan in far:
-        side, away = ("left", 8) if at > round(at) else ("right", -8)
+        axes.plot([at - 0.36, at + 0.36], [mean.value] * 2, color=INK, linewidth=1.6)
+        axes.plot([at + 0.36] * 2, [mean.low, mean.high], color=INK, linewidth=1.6)
+    order = np.argsort([scan.areas[m] for scan in shown])
+    scatter = np.empty(len(shown))  # of neighbours in area far apart, whatever their number
+    scatter[order] = (np.arange(len(shown)) * 0.618034) % 1
+    x = np.array([names.index(getattr(scan, by)) for scan in shown]) + 0.56 * (scatter - 0.5)
+    y, colour = np.array([scan.areas[m] for scan in shown]), np.array([colours[scan.site] for scan in shown])
+    face = np.where([scan.is_reviewed for scan in shown], colour, "white")
+    is_out = np.array([bool(scan.left_out) for scan in shown])
+    is_far = ~is_out & (np.abs([scan.z[m] for scan in shown]) > OUTLIER_Z)
+    axes.scatter(x[~is_out], y[~is_out], 30, edgecolors=colour[~is_out], facecolors=face[~is_out], zorder=3)
+    axes.scatter(x[is_out], y[is_out], 30, marker="x", color=QUIET)
+    axes.scatter(x[is_far], y[is_far], 100, facecolors="none", edgecolors=FLAG, linewidths=1.5, zorder=3)
+    for n in np.flatnonzero(is_far).tolist():
+        side, away = ("left", 8) if x[n] > round(x[n]) else ("right", -8)
         axes.annotate(
-            scan.case, (at, scan.areas[m]), (away, 0), textcoords="offset points", fontsize=size - 1, color=FLAG,
+            shown[n].case, (x[n], y[n]), (away, 0), textcoords="offset points", fontsize=size - 1, color=FLAG,
             ha=side, va="center",
         )  # fmt: skip
     axes.set_xticks(range(len(names)), [fill(name or f"{by} not known", 18) for name in names])

@@ -13,6 +13,7 @@ import secrets
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
@@ -198,12 +199,16 @@ def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             text = file.read()
     except OSError as error:
-        raise InputFileError(f"{path}: cannot be read ({explain(error)})") from error
+        why = "it is a folder: give a table" if path.is_dir() else explain(error)
+        raise InputFileError(f"{path}: cannot be read ({why})") from error
     except UnicodeDecodeError as error:
         raise InputFileError(f"{path.name} is not UTF-8 text; save the table as CSV UTF-8") from error
     head = text.partition("\n")[0]
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max("\t;,", key=head.count))
     try:
+        names = Counter(name.strip().lower() for name in reader.fieldnames or ())
+        if twice := [name for name, n in names.items() if name and n > 1]:
+            raise InputFileError(f"{path.name} has two columns {twice[0]}: keep the one that is meant")
         return [(reader.line_num, cells) for cells in map(_cells, reader) if any(cells.values())]
     except csv.Error as error:
         raise InputFileError(f"{path.name}, line {reader.line_num}: {error}; save the table as CSV UTF-8") from error

@@ -241,7 +241,7 @@ def _sidecar(path: Path) -> dict[str, str]:
     sidecar = path.with_name(f"{file_stem(path)}.json")
     with suppress(OSError):  # none there: then it states no name
         if sidecar.stat().st_size <= _MAX_SIDECAR_BYTES:
-            return {key: str(value) for key, value in json_object(sidecar).items()}
+            return {key: str(value) for key, value in json_object(sidecar).items() if value is not None}
     return {}
 
 

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from SpinalCordSegLib.case import Case, read_backdrop, update_review
-from SpinalCordSegLib.errors import InputFileError, SpinalCordSegError, WouldReplaceError
+from SpinalCordSegLib.errors import ConfigurationError, InputFileError, SpinalCordSegError, WouldReplaceError
 from SpinalCordSegLib.files import atomic_write, output_errors, read_table
 from SpinalCordSegLib.image_io import SEGMENT_COLOUR_RGB
 from SpinalCordSegLib.report import CordScene, chosen_slices, outline, refuse_strangers_page, template
 from SpinalCordSegLib.review import (
     DECISIONS,
+    STATES,
     TO_CORRECT,
     UNTOUCHED,
     Review,
@@ -34,7 +35,7 @@ from SpinalCordSegLib.review import (
 from SpinalCordSegLib.slice_table import rounded
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.vertebral_levels import UPPER_END
-from SpinalCordSegLib.work_list import WorkItem, WorkList, failed_inputs
+from SpinalCordSegLib.work_list import UNREADABLE, WorkItem, WorkList, failed_inputs
 
 PAGE, PICTURES = "index.html", "index_files"
 _TITLE = "Spinal cords to review"
@@ -190,13 +191,15 @@ def _draw(scene: CordScene, shown: Sequence[int], parts: Sequence[Mapping[str, A
 # Decisions from the browser, or from any table with the columns case and state.
 
 _TAKEN_IN = (*DECISIONS, TO_CORRECT)
+_NO_DECISION = ("", *STATES, UNREADABLE, "failed")
 
 
 def take_decisions(work: WorkList, table: Path, who: str = "") -> tuple[list[str], list[str]]:
     """Put the decisions of a review.csv into the cases; gives what was done and what was refused, a line a case.
 
-    Columns: case, state (accepted, rejected, to correct; any other changes none); optional reviewer (else ``who``),
-    when, note, mask_sha256 and state_before. Where the state is another one than ``state_before`` by now, or
+    Columns: case, state (accepted, rejected, to correct; other states, and none, change nothing, other words are
+    refused); optional reviewer (else ``who``), when, note, mask_sha256 and state_before. Where the state is another one
+    than ``state_before`` by now, or
     without that column a person's decision, and where the mask is another one, the case stays as it is. Raises
     InputFileError.
     """
@@ -219,7 +222,9 @@ def _take(item: WorkItem, row: Mapping[str, str], who: str) -> bool:
     case, who = item.content, row.get("reviewer") or who
     if case is None:
         raise InputFileError(f"{item.case} cannot be reviewed: {item.problem}")
-    state = row["state"].lower() if row["state"].lower() in _TAKEN_IN else case.review.state
+    if (asked := row["state"].lower()) not in _NO_DECISION:
+        raise ConfigurationError(f'{item.case}: "{row["state"]}" is no decision: write {", ".join(_TAKEN_IN)}')
+    state = asked if asked in _TAKEN_IN else case.review.state
     note = row.get("note") or case.review.note
     if (case.review.state, case.review.note) == (state, note):
         return False

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache, partial
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -243,13 +243,18 @@ def columns() -> tuple[Column, ...]:
 
 
 def csv_text(names: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """See write_csv."""
+    buffer = io.StringIO()
+    write_csv(buffer, names, rows)
+    return buffer.getvalue()
+
+
+def write_csv(file: TextIO, names: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Comma-separated, "\\n" line ends, None as an empty field; text that a spreadsheet would run is disarmed."""
     names = list(names)
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, names, extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: _disarmed(row.get(name)) for name in names} for row in rows)
-    return buffer.getvalue()
 
 
 def _disarmed(value: Any) -> Any:

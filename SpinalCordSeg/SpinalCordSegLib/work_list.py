@@ -15,9 +15,9 @@ from typing import Any
 
 from SpinalCordSegLib.case import Case, ModelSummary, restore_interrupted
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError, OutputError
-from SpinalCordSegLib.files import output_errors, read_table, write_text
+from SpinalCordSegLib.files import atomic_write, output_errors, read_table
 from SpinalCordSegLib.review import STATES, Review
-from SpinalCordSegLib.slice_table import csv_text, rounded
+from SpinalCordSegLib.slice_table import rounded, write_csv
 from SpinalCordSegLib.vertebral_levels import UPPER_END
 
 UNREADABLE = "unreadable"
@@ -263,4 +263,5 @@ def write_table(path: Path, columns: Iterable[str], rows: Iterable[dict[str, Any
     names = [name.strip('"') for name in re.split("[,;\t]", there.decode("utf-8-sig", "replace").partition("\n")[0])]
     if there and names[:2] != [*columns][:2]:
         raise OutputError(f"{path} is not a table of SpinalCordSeg and would be replaced: move it away")
-    write_text(path, csv_text(columns, rows))
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        write_csv(file, columns, rows)

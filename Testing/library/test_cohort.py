@@ -122,9 +122,8 @@ def test_groups_sites_and_repeats_of_a_table(cohort, tmp_path):
         {f"sub-{p}_ses-{s}_T1w": (60 + 2 * p + (s - 1) * (1 + p % 2),) for p in range(1, 7) for s in (1, 2)}
     )
     table = tmp_path / "participants.tsv"
-    table.write_text(
-        "participant_id\tgroup\tsite\n" + "".join(f"sub-{p}\t{'ab'[p > 3]}\tS{p % 2}\n" for p in range(1, 7)), "utf-8"
-    )
+    rows = (f"sub-{p}\t{s}\t{'ab'[p > 3]}\tS{p % 2}\n" for p in range(1, 7) for s in (1, 2))  # a row a session
+    table.write_text("participant_id\tsession_id\tgroup\tsite\n" + "".join(rows), "utf-8")
     assert main(["cohort", str(results), "--people", str(table), "--effect", "5"]) == 0
     persons = np.array([60 + 2 * p + (1 + p % 2) / 2 for p in range(1, 7)])  # means of two scans
     for group, own in (("a", persons[:3]), ("b", persons[3:])):
@@ -173,7 +172,8 @@ def test_persons_that_headers_and_table_tell_apart_differently_are_named(cohort,
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("case,group\na,1\na,2\n", "a has a row above"), ("person,case,group\nP,a,1\nP,b,2\n", "P is in two groups"),
+    [("case,group\na,1\na,2\n", "a has a row above"), ("participant_id,site\na,1\na,2\n", "a has a row above"),
+     ("person,case,group\nP,a,1\nP,b,2\n", "P is in two groups"),
      ("group\n1\n", "no case or person named")],
 )  # fmt: skip
 def test_tables_that_cannot_be_followed_are_refused(cohort, tmp_path, capsys, text, words):

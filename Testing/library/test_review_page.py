@@ -109,12 +109,14 @@ def test_what_somebody_decided_meanwhile_stays_and_is_named(cases, tmp_path, mon
     table = _table(
         tmp_path / "review.csv", head,
         f"c01,accepted,A,2001-01-01T00:00:00Z,fine,ai,{sha256}", f"c02,accepted,A,,,ai,{sha256}",
-        "c03,accepted,A,,,ai,00ff", "c05,accepted,A,,,ai,", "c04,ai,A,,only a note,ai,",
+        "c03,accepted,A,,,ai,00ff", "c05,accepted,A,,,ai,", "c04,pass,A,,,ai,", "c04,ai,A,,only a note,ai,",
     )  # fmt: skip
     done, refused = take_decisions(work, table)
     assert done == ["c01: accepted", "c04: ai"] and _states(results) == ["accepted", "rejected", "ai", "ai"]
     assert Case.load(results / "c04").review.note == "only a note"
-    for text, words in zip(refused, ("c02 is rejected by B", "c03 has another mask", 'no case "c05"'), strict=True):
+    for text, words in zip(
+        refused, ("c02 is rejected by B", "c03 has another mask", 'no case "c05"', "no decision"), strict=True
+    ):
         assert words in text
     assert Case.load(results / "c01").review.when[:4] != "2001", "no decision was made before the case"
     # whoever has seen the other's decision can change it; a table without that knowledge cannot
