@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -88,12 +89,16 @@ class Result:
     @property
     def case(self) -> Case:
         """As it was measured in full; without its mask. Raises InputFileError."""
-        from SpinalCordSegLib.case import Case  # slow libraries: only when a result is there
-        from SpinalCordSegLib.slice_table import SliceTable
+        return _case_of(self.report.GetText(), self.report.GetAttribute(_MEASURED_SLICES) or "")
 
-        text = self.report.GetAttribute(_MEASURED_SLICES)
-        slices = SliceTable.parse(text) if text else SliceTable.of()
-        return replace(Case.from_json(json.loads(self.report.GetText())), slices=slices)
+
+@lru_cache(maxsize=8)  # every part of the panel asks for it at every change
+def _case_of(report: str, table: str) -> Case:
+    from SpinalCordSegLib.case import Case  # slow libraries: only when a result is there
+    from SpinalCordSegLib.slice_table import SliceTable
+
+    slices = SliceTable.parse(table) if table else SliceTable.of()
+    return replace(Case.from_json(json.loads(report)), slices=slices)
 
 
 def add_result(scene: Any, case: Case, volume_node: Any, page: str = "", *, ai_mask: Volume | None = None) -> Result:

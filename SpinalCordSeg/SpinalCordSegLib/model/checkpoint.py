@@ -12,7 +12,9 @@ import os
 import re
 import shutil
 import struct
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -244,6 +246,14 @@ def load_card(path: Path) -> Checkpoint:
     Raises ModelFileError when this is not a weights file of SpinalCordSeg, one of a newer format, or one whose network
     is not known here.
     """
+    with suppress(OSError):  # else reading it says what is wrong
+        state = path.stat()
+        return _known_card(path, state.st_mtime_ns, state.st_size)
+    return _card(path, _read_header(path)[1])
+
+
+@lru_cache(maxsize=16)  # a panel asks at every stroke
+def _known_card(path: Path, _mtime_ns: int, _size: int) -> Checkpoint:
     return _card(path, _read_header(path)[1])
 
 
