@@ -83,10 +83,6 @@ class Result:
     page: Any
 
     @property
-    def volume(self) -> Any:
-        return self.segmentation.GetNodeReference(VOLUME)
-
-    @property
     def case(self) -> Case:
         """As it was measured in full; without its mask. Raises InputFileError."""
         return _case_of(self.report.GetText(), self.report.GetAttribute(_MEASURED_SLICES) or "")

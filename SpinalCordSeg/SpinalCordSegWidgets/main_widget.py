@@ -18,7 +18,7 @@ from SpinalCordSegNodes.volumes import is_other_patient, label_of, volume_from_n
 from SpinalCordSegWidgets.current_mask import CurrentMask
 from SpinalCordSegWidgets.export_section import ExportSection
 from SpinalCordSegWidgets.followup_section import FollowUpSection
-from SpinalCordSegWidgets.jobs import CASE, IMAGE, Job, JobControl, measure_job, write_images
+from SpinalCordSegWidgets.jobs import CASE, IMAGE, Job, JobControl, Outcome, measure_job, write_images
 from SpinalCordSegWidgets.levels_section import LevelsSection
 from SpinalCordSegWidgets.review_section import ReviewSection
 from SpinalCordSegWidgets.section import OTHER_PATIENT, Section, in_scene, short
@@ -161,14 +161,13 @@ class Panel:
         self.segment.show_state()
         slicer.util.showStatusMessage(text, _STATUS_MS)
 
-    def attempt(self, work: Callable[[], None]) -> bool:
-        """Do something that may be refused; the reason is shown. True when it was done."""
+    def attempt(self, work: Callable[[], Outcome]) -> tuple[Outcome, ...]:
+        """Do something that may be refused: what it gave, or () and the reason is shown."""
         try:
-            work()
+            return (work(),)
         except SpinalCordSegError as error:
             self.show_message(str(error))
-            return False
-        return True
+            return ()
 
     def changed(self) -> None:
         """The current mask is another one, was changed or measured, or a run begins or ends."""

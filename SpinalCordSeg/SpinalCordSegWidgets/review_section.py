@@ -436,12 +436,12 @@ class ReviewSection(Section):
     def change(self, correct: Callable[[Volume], Volume]) -> bool:
         """One undoable correction of the current mask; what stands in its way is shown."""
         self.editor.save_state()
-        return self.panel.attempt(lambda: correct_segment(*self.current.which, correct))
+        return bool(self.panel.attempt(lambda: correct_segment(*self.current.which, correct)))
 
     def _replace(self, mask: Volume) -> bool:
         """The same with a whole mask."""
         self.editor.save_state()
-        return self.panel.attempt(lambda: replace_mask(*self.current.which, mask))
+        return bool(self.panel.attempt(lambda: replace_mask(*self.current.which, mask)))
 
     def rerun(self) -> None:
         """Let the network find the range again; what is edited elsewhere meanwhile stays."""

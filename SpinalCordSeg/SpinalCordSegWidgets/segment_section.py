@@ -16,7 +16,7 @@ from slicer.i18n import tr as _
 from SpinalCordSegLib.errors import ModelFileError, SpinalCordSegError
 from SpinalCordSegLib.model.checkpoint import Checkpoint, find_models, load_card, publish_model, user_models_folder
 from SpinalCordSegNodes.editing import untouched_result
-from SpinalCordSegNodes.results import CaseFolder, Result, add_result, remove_result
+from SpinalCordSegNodes.results import CaseFolder, add_result, remove_result
 from SpinalCordSegNodes.volumes import image_state, label_of, volume_from_node
 from SpinalCordSegWidgets.install import (
     SIZE,
@@ -318,8 +318,8 @@ class SegmentSection(Section):
             self.panel.show_message(text.format(name=name))
             return
         earlier = untouched_result(slicer.mrmlScene, volume) if self.ui.replaceLastBox.checked else None
-        made: list[Result] = []
-        if not self.panel.attempt(lambda: made.append(add_result(slicer.mrmlScene, found.case, volume, found.page))):
+        made = self.panel.attempt(lambda: add_result(slicer.mrmlScene, found.case, volume, found.page))
+        if not made:
             return
         if self.current.node is before:
             self.current.set(made[0].segmentation)

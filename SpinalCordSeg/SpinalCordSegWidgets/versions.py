@@ -102,8 +102,8 @@ class Versions:
         self._code, self._which = "", (None, "")
 
     def restore(self, version: SavedVersion) -> None:
-        read: list[Volume] = []
-        if self._panel.attempt(lambda: read.append(version.read())) and self._restore(read[0]):
+        read = self._panel.attempt(version.read)
+        if read and self._restore(read[0]):
             text = _("The mask of {time} was restored.").format(time=time_text(version))
             self._panel.show_message(text)
             show_text(self._label, text)
@@ -138,16 +138,14 @@ class Versions:
         return actions
 
     def _restoring(self, store: MaskVersions | None, title: str) -> list[tuple[str, Callable[[], Any] | None]]:
-        found: list[SavedVersion] = []
-        if store is not None:
-            self._panel.attempt(lambda: found.extend(store.versions()))
+        listed = () if store is None else self._panel.attempt(store.versions)
         restore = self._panel.for_this_mask(self.restore)
         return [
             (
                 title.format(number=one.number, time=time_text(one), who=" ".join(filter(None, one.maker()))),
                 lambda chosen=one: restore(chosen),  # type: ignore[misc]
             )
-            for one in found
+            for one in (listed[0] if listed else ())
         ]
 
 

@@ -216,9 +216,9 @@ class WorkListBar(Section):
             self._stored(case, digest, review)
 
     def _go(self, choose: Callable[[WorkList], WorkItem | None]) -> None:
-        chosen: list[WorkItem | None] = []
         work = self.work
-        if work is None or not self.panel.attempt(lambda: chosen.append(choose(work))):
+        chosen = () if work is None else self.panel.attempt(lambda: choose(work))
+        if not chosen:
             return
         item = chosen[0]
         if item is None:

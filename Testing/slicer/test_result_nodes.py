@@ -11,7 +11,7 @@ from cord_cases import FLAGGED_SLICE, GAP_SLICE, cord_mask, finished_case, grey_
 from SpinalCordSegLib.correction import store_correction
 from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegNodes.results import add_measures, add_result, result_of, write_result_folder
-from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment, read_tag
+from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment, read_tag, volume_node_of
 from SpinalCordSegNodes.views import centre_of_slice
 from SpinalCordSegNodes.volumes import node_from_volume
 
@@ -102,7 +102,7 @@ def test_everything_survives_the_scene_file(scene, result, mask, tmp_path):
     assert node.GetNodeReference(AI_COPY).GetHideFromEditors()
     assert node.GetNodeReference(AI_COPY).GetNodeReference("SpinalCordSeg.CopyOf") is node
     assert read_tag(node.GetSegmentation().GetNthSegment(0), "SpinalCordSeg.ModelSHA256") == "ab" * 32
-    assert found.volume.GetName() == "t1"
+    assert volume_node_of(found.segmentation).GetName() == "t1"
     assert scene.GetSubjectHierarchyNode().GetItemByDataNode(node) != 0
     assert scene.GetNodesByClassByName("vtkMRMLSegmentationNode", node.GetName()).GetNumberOfItems() == 1
     assert read_column(found.slices, "slice") == list(range(1, 11))
