@@ -167,11 +167,12 @@ class ImageFolder:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._fingerprints: dict[Path, str] = {}  # "": cannot be read
+        self._fingerprints: dict[tuple[str, Path], str] = {}  # "": cannot be read
 
     def find(self, case: Case) -> FoundImage | None:
-        """The input of a case: the one with its fingerprint, first where the batch had found it, then by its name, then
-        among all that are not another patient's by their header; else the only one of its name; None without.
+        """The input of a case: the one with its fingerprint, first where the batch had found it, then by its name;
+        then, if the case does not record where it lay, among all but other patients' by their header. Else the only one of
+        its name; None without.
 
         Raises SpinalCordSegError where the only one of its name cannot be read or is another patient's.
         """
@@ -180,8 +181,9 @@ class ImageFolder:
         first = self._folder / (case.input.source or "…")
         if first.exists() and (found := self._same(_of_file(first), wanted)) is not None:
             return found
-        sources = self._sources()
-        for one in sorted(sources, key=lambda one: one.name not in case.name):
+        sources, is_recorded = self._sources(), case.input.source and not case.input.image_fingerprint
+        likely = [one for one in sources if one.name in case.name]
+        for one in likely if is_recorded else dict.fromkeys(likely + sources):
             if not _other_patient(case, one) and (found := self._same(one, wanted)) is not None:
                 return found
         named = [one for one in sources if one.name == case.name]
@@ -195,13 +197,14 @@ class ImageFolder:
         """The image where its fingerprint is the one that is ``wanted``; "": no image's."""
         from SpinalCordSegLib.pipeline import fingerprint
 
-        if not wanted or self._fingerprints.get(one.path, wanted) != wanted:
+        which = one.name, one.path  # a file may hold several
+        if not wanted or self._fingerprints.get(which, wanted) != wanted:
             return None
-        self._fingerprints[one.path] = ""
+        self._fingerprints[which] = ""
         with suppress(SpinalCordSegError):
             volume = one.read()
-            self._fingerprints[one.path] = fingerprint(volume)
-            if self._fingerprints[one.path] == wanted:
+            self._fingerprints[which] = fingerprint(volume)
+            if self._fingerprints[which] == wanted:
                 return FoundImage(one.path, volume)
         return None
 
