@@ -171,8 +171,8 @@ class ImageFolder:
 
     def find(self, case: Case) -> FoundImage | None:
         """The input of a case: the one with its fingerprint, first where the batch had found it, then by its name;
-        then, if the case does not record where it lay, among all but other patients' by their header. Else the only one of
-        its name; None without.
+        then, if the case does not record where it lay, among all but other patients' (by their header). Else the only
+        one of its name; None without.
 
         Raises SpinalCordSegError where the only one of its name cannot be read or is another patient's.
         """
