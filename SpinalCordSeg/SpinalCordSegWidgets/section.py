@@ -254,7 +254,9 @@ def show_rows(
     table.blockSignals(False)
     table.horizontalHeader().setStretchLastSection(False)
     table.resizeColumnsToContents()
-    table.horizontalHeader().setStretchLastSection(True)  # the last one takes what is left now
+    if rows:
+        table.setColumnWidth(len(rows[0]) - 1, 1)  # stretching only widens
+    table.horizontalHeader().setStretchLastSection(True)
     shown = (min(max(len(rows), 1), n) for n in (_FEWEST_ROWS, most))
     heights = [_row_height(table) * (int(table.property(_HEADING)) + n) + 8 for n in shown]
     table.setMinimumHeight(heights[0])
