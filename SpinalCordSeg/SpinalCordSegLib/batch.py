@@ -293,6 +293,7 @@ def _numbered(name: str) -> Iterator[str]:
 
 _CONNECT_SECONDS = 20
 _AHEAD = 2  # images sent for each thread of the workers: enough that none waits, bounded memory here
+_LOST = "the workers or the scheduler were lost: start some, and run again; what is finished is kept"
 _NO_WORKER_SECONDS = 60.0  # within which a worker that ended is started again, by whoever started it
 
 
@@ -332,7 +333,7 @@ class Cluster:
             raise
 
     def _check_workers(self) -> None:
-        self.threads, self._patience_s = sum(self._client.nthreads().values()), _NO_WORKER_SECONDS
+        self.threads = sum(self._client.nthreads().values())
         if not self.threads:
             raise ConfigurationError("the scheduler has no workers: start some (dask worker ADDRESS)")
         try:
@@ -371,7 +372,7 @@ class Cluster:
         def submit(image: Image, asked: LevelOptions) -> Any:
             own = replace(options, levels=asked)
             if self._client.status == "closed":
-                raise DeviceError("the scheduler was lost: run again, what is finished is kept")
+                raise DeviceError(_LOST)
             return self._client.submit(segment_on_worker, image, model, own, pure=False)
 
         def send(path: Path) -> LoadedCase | Exception:
@@ -397,24 +398,20 @@ class Cluster:
         return load
 
     def _result(self, future: Any, image: Image) -> Case:
-        """Wait for a worker. Raises what it raised, DeviceError when it was lost, or no worker is left."""
+        """Wait for a worker. Raises what it raised, DeviceError when it was lost, or no worker is left: then the
+        connection is closed, as every case that follows would wait too."""
         from distributed import CancelledError, KilledWorker, TimeoutError  # noqa: TID251  (of --scheduler)
 
-        try:
-            while True:
-                try:
-                    result: Case = future.result(timeout=self._patience_s)
-                    self._patience_s = _NO_WORKER_SECONDS
-                    return replace(result, image=image)
-                except TimeoutError as error:
-                    if not self._client.nthreads():
-                        self._patience_s = 1.0  # for the cases that follow
-                        text = "no worker is left: start some, and run again; what is finished is kept"
-                        raise DeviceError(text) from error
-        except (KilledWorker, CancelledError, OSError) as error:
-            raise DeviceError(
-                f"a worker or the scheduler was lost ({type(error).__name__}): run again, what is finished is kept"
-            ) from error
+        while True:
+            try:
+                result: Case = future.result(timeout=_NO_WORKER_SECONDS)
+                return replace(result, image=image)
+            except TimeoutError as error:
+                if not self._client.nthreads():
+                    self._client.close()
+                    raise DeviceError(_LOST) from error
+            except (KilledWorker, CancelledError, OSError) as error:
+                raise DeviceError(f"{_LOST} ({type(error).__name__})") from error
 
 
 def finished_folders(output: Path) -> dict[str, set[Path]]:

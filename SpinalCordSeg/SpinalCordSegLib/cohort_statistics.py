@@ -93,25 +93,22 @@ def icc(table: ArrayLike) -> dict[str, Estimate]:
     n, k = x.shape if x.ndim == 2 else (0, 0)
     if min(n, k) < 2:
         return {}
-    total = float(((x - x.mean()) ** 2).sum())
-    between = k * float(((x.mean(axis=1) - x.mean()) ** 2).sum())
-    occasions = n * float(((x.mean(axis=0) - x.mean()) ** 2).sum())
-    persons, error_df = between / (n - 1), (n - 1) * (k - 1)
-    within, error = (total - between) / (n * (k - 1)), max(0.0, total - between - occasions) / error_df
-    judges = occasions / (k - 1)
-    if total == 0 or error == 0 or within == 0:  # no scatter within persons at all: nothing to estimate an interval by
+    persons, judges, error_df = k * x.mean(axis=1).var(ddof=1), n * x.mean(axis=0).var(ddof=1), (n - 1) * (k - 1)
+    rest = x - x.mean(axis=1, keepdims=True)
+    within, error = (rest**2).sum() / (n * (k - 1)), ((rest - rest.mean(axis=0)) ** 2).sum() / error_df
+    if error == 0 or within == 0:  # no scatter within persons at all: nothing to estimate an interval by
         return {}
     agreement = (persons - error) / (persons + (k - 1) * error + k * (judges - error) / n)
     a, b = k * agreement * judges / error, n * (1 + (k - 1) * agreement) - k * agreement
     df = error_df * (a + b) ** 2 / ((n - 1) * a**2 + b**2)
     up, down = float(fdtri(n - 1, df, 0.975)), float(fdtri(df, n - 1, 0.975))
-    rest = k * judges + (k * n - k - n) * error
+    beside = k * judges + (k * n - k - n) * error
     return {
         "1,1": _one_way(persons / within, n - 1, n * (k - 1), k),
         "2,1": Estimate(
             agreement,
-            n * (persons - up * error) / (up * rest + n * persons),
-            n * (down * persons - error) / (rest + n * down * persons),
+            n * (persons - up * error) / (up * beside + n * persons),
+            n * (down * persons - error) / (beside + n * down * persons),
         ),
         "3,1": _one_way(persons / error, n - 1, error_df, k),
     }

@@ -58,7 +58,7 @@ def test_results_are_those_of_the_serial_run_though_the_worker_is_killed(
     common = ["segment", *paths, "--model", str(model), "--device", "cpu", "--threshold", "0.4"]
     assert main([*common, "--output", str(tmp_path / "serial")]) == 1
     options: dict[str, Any] = {"n_workers": 1, "threads_per_worker": 2, "processes": True, "dashboard_address": None}
-    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}), LocalCluster(**options) as local:
+    with LocalCluster(**options) as local, dask.config.set({"distributed.comm.timeouts.connect": "3s"}):
         there = [*common, "--output", str(tmp_path / "there"), "--scheduler", local.scheduler_address]
 
         def kill() -> None:
@@ -116,7 +116,7 @@ def test_an_unexpected_fault_while_reading_ahead_shifts_nobody(tmp_path: Path) -
         return Image(Volume.from_ijk(voxels, np.eye(4)), path, path.stem)
 
     remote = object.__new__(batch.Cluster)
-    remote._client, remote.threads, remote._patience_s = _Serial(), 1, 1.0
+    remote._client, remote.threads = _Serial(), 1
     inputs = [Path(f"{name}.nii") for name in widths]
     load = remote.loader(inputs, read, None, SegmentOptions())  # type: ignore[arg-type]
     outcomes = list(run_batch(inputs, load, BatchOptions(tmp_path, code="S")))
