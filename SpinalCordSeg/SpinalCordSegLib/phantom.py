@@ -14,6 +14,7 @@ from math import cos, pi, radians, sin, tan
 import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import quad
+from scipy.spatial.transform import Rotation
 
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.volume import Volume
@@ -226,13 +227,7 @@ def _inside(axis_mm: NDArray[np.float64], centre: float, reach: float, step: flo
 
 def _grid(config: PhantomConfig) -> NDArray[np.float64]:
     """From voxels towards R, A and S to RAS mm: rotated about the middle, which is ``centre_ras_mm``."""
-    rotation = np.eye(3)
-    for axis, degrees in enumerate(config.oblique_deg):
-        turn, (one, two) = np.eye(3), ((axis + 1) % 3, (axis + 2) % 3)
-        turn[one, one] = turn[two, two] = cos(radians(degrees))
-        turn[two, one], turn[one, two] = sin(radians(degrees)), -sin(radians(degrees))
-        rotation = turn @ rotation
     matrix = np.eye(4)
-    matrix[:3, :3] = rotation * config.spacing_mm
+    matrix[:3, :3] = Rotation.from_euler("xyz", config.oblique_deg, degrees=True).as_matrix() * config.spacing_mm
     matrix[:3, 3] = np.array(config.centre_ras_mm) - matrix[:3, :3] @ ((np.array(config.shape) - 1) / 2)
     return matrix

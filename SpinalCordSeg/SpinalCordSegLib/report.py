@@ -97,8 +97,7 @@ def style_axes(axes: Axes, size: float) -> None:
 
 def _runs(chosen: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """First and last position of every unbroken run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], chosen.astype(np.int8), [0]])))
-    return [(int(first), int(end) - 1) for first, end in zip(edges[::2], edges[1::2], strict=True)]
+    return [(run.start, run.stop - 1) for (run,) in ndimage.find_objects(ndimage.label(chosen)[0])]
 
 
 _ROOM = (5.0, 1.6, 1.1, 3.9)  # left, top, right and bottom of the area plot's axes, in letters

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.stats import median_abs_deviation
 
 from SpinalCordSegLib.errors import SpinalCordSegError, TrainingDataError
 from SpinalCordSegLib.image_io import read_labels
@@ -16,7 +17,6 @@ from SpinalCordSegTrainerLib.dataset import LabelledCase, LoadedCase, MatchedFil
 
 _ENOUGH_TO_JUDGE = 5  # cases, for a median area to mean something
 _FAR_MADS = 5.0
-_MAD_TO_SD = 1.4826
 _HUMAN_CSA_MM2 = (20.0, 180.0)  # mean over a cord; beyond it a spacing or a label is wrong
 
 
@@ -139,7 +139,7 @@ def _with_outliers(checked: list[CheckedCase]) -> list[CheckedCase]:
     if len(areas) < _ENOUGH_TO_JUDGE:
         return checked
     median = float(np.median(areas))
-    spread = max(_MAD_TO_SD * float(np.median(np.abs(np.array(areas) - median))), 0.05 * median)
+    spread = max(float(median_abs_deviation(areas, scale="normal")), 0.05 * median)
     remark = f"mean area far from the others' (median {median:.0f} mm²): look at the label map"
     return [
         replace(case, remarks=(*case.remarks, remark))

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.signal import lfilter
 
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.files import write_json
@@ -48,11 +49,8 @@ def sweep_rates(count: int) -> NDArray[np.float64]:
 def smooth(losses: Sequence[float], planned: int) -> NDArray[np.float64]:
     """Exponential average with bias correction; β = 0.98 at the paper's number of updates, scaled to ``planned``."""
     beta = 0.98 ** (PAPER_UPDATES / planned)
-    average, out = 0.0, []
-    for number, loss in enumerate(losses):
-        average = beta * average + (1 - beta) * loss
-        out.append(average / (1 - beta ** (number + 1)))
-    return np.array(out, dtype=np.float64)
+    averages = lfilter([1 - beta], [1, -beta], np.asarray(losses, dtype=np.float64))
+    return np.asarray(averages / (1 - beta ** np.arange(1, len(losses) + 1)))
 
 
 def find_bounds(rates: NDArray[np.float64], smoothed: NDArray[np.float64], planned: int) -> Bounds:

@@ -21,6 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from SpinalCordSegLib.errors import ConfigurationError, OutputError, TrainingDataError
 from SpinalCordSegLib.files import explain, from_json, parse_json, remove_abandoned_parts, to_json
@@ -176,10 +177,8 @@ def _stream(
 def _centre(share: NDArray[np.uint8]) -> tuple[float, float] | None:
     if not (share >= 128).any():
         return None
-    weight = share.astype(np.float64)
-    rows, columns = np.arange(share.shape[0])[:, None], np.arange(share.shape[1])
-    total = weight.sum()
-    return round(float((weight * rows).sum() / total), 2), round(float((weight * columns).sum() / total), 2)
+    row, column = ndimage.center_of_mass(share)
+    return round(float(row), 2), round(float(column), 2)
 
 
 def slices_of(cache: SliceCache, subjects: Iterable[str]) -> NDArray[np.int64]:
