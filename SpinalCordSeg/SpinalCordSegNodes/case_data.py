@@ -222,16 +222,11 @@ class ImageFolder:
         folders: dict[Path, list[Path]] = {}
         for path in dicom_files(self._folder):
             folders.setdefault(path.parent, []).append(path)
-        return [
-            _Source(
-                safe_case_name(one.files[0], one),
-                one.files[0],
-                partial(getattr, one, "identity"),
-                partial(read_series, one),
-            )
-            for files in folders.values()
-            for one in _list(files)
-        ]
+        found = []
+        for one in (series for files in folders.values() for series in _list(files)):
+            name, file, who = safe_case_name(one.files[0], one), one.files[0], partial(getattr, one, "identity")
+            found.append(_Source(name, file, who, partial(read_series, one)))
+        return found
 
 
 def _of_file(path: Path) -> _Source:

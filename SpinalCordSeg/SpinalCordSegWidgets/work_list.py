@@ -54,7 +54,9 @@ class WorkListBar(Section):
         on_click(
             ui,
             workFolderButton=lambda: ask_folder(self.button, _("Folder of results"), self.choose),
-            imageFolderButton=lambda: ask_folder(self.button, _("Folder of images"), self._take_images),
+            imageFolderButton=lambda: ask_folder(
+                self.button, _("Folder of images"), lambda at: setattr(self, "images", ImageFolder(at))
+            ),
             previousCaseButton=self.previous,
             nextCaseButton=self.next,
             storeButton=lambda: self.store(),
@@ -269,9 +271,6 @@ class WorkListBar(Section):
         if shown is not None:
             self.work = work
         write_table(case.results / REVIEW_TABLE, REVIEW_COLUMNS, review_rows(work))
-
-    def _take_images(self, folder: Path) -> None:
-        self.images = ImageFolder(folder)
 
     def _on_row(self, row: int, _column: int) -> None:
         if self.work is not None and 0 <= row < len(self.work.items) and not self.panel.control.running:

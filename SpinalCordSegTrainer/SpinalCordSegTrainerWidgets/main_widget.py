@@ -253,7 +253,7 @@ class TrainerPanel:
             ui,
             resumeButton=lambda: self._start("resume"),
             useButton=self._on_use,
-            openButton=self._on_open,
+            openButton=lambda: qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self.form.run))),
             noticeButton=self._on_repair,
             copyReportButton=lambda: copy_report(self.control),
         )
@@ -445,9 +445,6 @@ class TrainerPanel:
         self._message = ""
         self._publish(self.form.run)
         self.refresh()
-
-    def _on_open(self) -> None:
-        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self.form.run)))
 
     def _on_probe(self) -> None:
         self.devices.show(self.probe.answer)

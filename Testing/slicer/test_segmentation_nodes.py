@@ -237,20 +237,16 @@ def test_a_parent_transform_that_is_no_grid_is_refused(scene, linear):
     assert "Jane" not in str(raised.value)
 
 
-def test_a_deformation_is_refused(scene):
+@pytest.mark.parametrize(
+    ("kind", "name", "message"),
+    [("Grid", "t1 acquisition transform", r"(?s)DICOM import.*Harden transform"), ("BSpline", "t1", "not linear")],
+)
+def test_a_deformation_is_refused_and_that_of_the_dicom_import_has_its_own_message(scene, kind, name, message):
     node = node_from_volume(scene, grey_volume(cord_mask()), "t1")
-    node.SetAndObserveTransformNodeID(scene.AddNewNodeByClass("vtkMRMLBSplineTransformNode").GetID())
-    node.GetParentTransformNode().SetAndObserveTransformToParent(slicer.vtkOrientedBSplineTransform())
-    with pytest.raises(GeometryError, match="not linear"):
-        volume_from_node(node)
-
-
-def test_the_acquisition_transform_of_the_dicom_import_has_its_own_message(scene):
-    node = node_from_volume(scene, grey_volume(cord_mask()), "t1")
-    transform = scene.AddNewNodeByClass("vtkMRMLGridTransformNode", "t1 acquisition transform")
-    transform.SetAndObserveTransformFromParent(slicer.vtkOrientedGridTransform())
+    transform = scene.AddNewNodeByClass(f"vtkMRML{kind}TransformNode", name)
+    transform.SetAndObserveTransformFromParent(getattr(slicer, f"vtkOriented{kind}Transform")())
     node.SetAndObserveTransformNodeID(transform.GetID())
-    with pytest.raises(GeometryError, match=r"(?s)DICOM import.*Harden transform"):
+    with pytest.raises(GeometryError, match=message):
         volume_from_node(node)
 
 

@@ -1,6 +1,7 @@
 """The work list in the panel: which image and masks are shown, which image a case finds, what is stored where, also
 where two people work on one folder."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -79,8 +80,12 @@ def test_the_case_of_the_list_is_that_of_the_mask_in_hand(panel, scene, results)
     work.next()
     a = panel.panel.current.node
     work.next()
+    assert visible() == ["b spinal cord AI"]
     panel.ui.maskSelector.setCurrentNode(a)
-    assert work.case == "a" and "Case 1: a." in work.ui.workLabel.text
+    assert work.case == "a" and "Case 1: a." in work.ui.workLabel.text and "a spinal cord AI" in visible()
+    a.GetDisplayNode().SetVisibility(False)  # the user's own wish
+    panel.panel.current.refresh()
+    assert "a spinal cord AI" not in visible()
     foreign = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "another person")
     panel.ui.maskSelector.setCurrentNode(foreign)
     assert not work.ui.storeButton.isEnabled() and "current mask" in work.ui.storeButton.toolTip
@@ -308,16 +313,6 @@ def test_a_case_whose_segment_was_removed_is_told_and_stays_until_it_can_be_stor
     assert work.case == "a" and sections.current.node is work._open[work.folder / "a"].segmentation
 
 
-def test_a_hidden_mask_of_the_list_that_is_taken_in_hand_is_seen(panel, work):
-    hidden = work._open[work.folder / "a"].segmentation
-    assert visible() == ["b spinal cord AI"]
-    panel.ui.maskSelector.setCurrentNode(hidden)
-    assert "a spinal cord AI" in visible()
-    hidden.GetDisplayNode().SetVisibility(False)  # the user's own wish
-    panel.panel.current.refresh()
-    assert "a spinal cord AI" not in visible()
-
-
 # The images of the cases: how much is read to find one, and what damage hides none of the others.
 
 
@@ -370,37 +365,25 @@ def test_a_damaged_file_hides_no_other_series(archive):
     assert sorted(int(voxels.min()) for voxels in volumes) == [40, 41, 42, 43]
 
 
-def test_a_case_of_a_code_finds_its_series_and_never_another_patient_s(panel, models, tmp_path, monkeypatch):
-    """Of the other patient's series, which has the case's name, not even the voxels are read."""
-    image, read = neck_image(np.diag([*SPACING_MM, 1.0])), dicom.read_series
-    write_series(image, tmp_path / "archive" / "1", PatientID="4711", SeriesDescription="T1w")
-    write_series(
-        image.with_ijk(image.ijk + 1),
-        tmp_path / "archive" / "2",
-        PatientID="4712",
-        SeriesDescription="K",
-        SeriesNumber=7,
-    )
-    model, results = str(models / "threshold.safetensors"), tmp_path / "results"
-    given = [str(tmp_path / "archive" / "1"), "--code", "K-7", "--output", str(results), "--model", model]
-    assert main(["segment", *given]) == 0
-    folders = []
-    monkeypatch.setattr(
-        dicom, "read_series", lambda series: folders.append(series.files[0].parent.name) or read(series)
-    )
+def test_a_case_of_a_code_finds_its_series_and_never_another_patient_s(panel, models, tmp_path):
+    """The other patient's series has the case's name."""
+    image, archive, results = neck_image(np.diag([*SPACING_MM, 1.0])), tmp_path / "archive", tmp_path / "results"
+    for n, name in enumerate(("T1w", "K")):
+        header = {"PatientID": f"471{n}", "SeriesDescription": name, "SeriesNumber": 7}
+        write_series(image.with_ijk(image.ijk + n), archive / str(n), **header)
+    model = ["--model", str(models / "threshold.safetensors")]
+    assert main(["segment", str(archive / "0"), "--code", "K-7", "--output", str(results), *model]) == 0
     work = panel.panel.work_list
-    work.choose(results, tmp_path / "archive")
+    work.choose(results, archive)
     work.next()
-    assert work._open[results / "K-7"].image.parent.name == "1" and folders == ["1"], panel.ui.statusLabel.text
-    shown = panel.panel.current.volume
-    assert shown is panel.panel.segment.volume and "mask only" not in shown.GetName()
+    assert work._open[results / "K-7"].image.parent.name == "0", panel.ui.statusLabel.text
+    assert panel.panel.segment.volume is panel.panel.current.volume
     slicer.mrmlScene.Clear(0)
-    for file in (tmp_path / "archive" / "1").iterdir():
-        file.unlink()
-    work.choose(results, tmp_path / "archive")
+    shutil.rmtree(archive / "0")
+    work.choose(results, archive)
     work.next()
-    assert work._open[results / "K-7"].image is None and folders == ["1"]
-    assert "another patient" in panel.ui.statusLabel.text and "4712" not in panel.ui.statusLabel.text
+    assert work._open[results / "K-7"].image is None
+    assert "another patient" in panel.ui.statusLabel.text and "471" not in panel.ui.statusLabel.text
 
 
 def test_one_of_several_images_of_a_name_is_taken_by_its_fingerprint_only(tmp_path):
