@@ -345,25 +345,16 @@ def follow_up(
         if pair is not None and found is not None and {visits[0].case.mask_state, visit.case.mask_state} == {"AI"}:
             sharp = pair.at_one_sharpness(found.percent, float(shared.mean_csa_mm2[0]))
         outcome = VisitOutcome(
-            source=visit,
-            visit=n + 1,
-            case=visit.case.name,
+            source=visit, visit=n + 1, case=visit.case.name,
             date=visit.date.isoformat() if options.keep_dates and visit.date is not None else None,
-            day=visit.day - visits[0].day,
-            years=years[n],
-            mean_csa_mm2=mean_mm2,
-            volume_mm3=mean_mm2 * shared.length_mm,
-            length_mm=shared.length_mm,
-            change=found,
-            no_change=why,
-            differences=(*changed[n], *unknowns(visit.conditions)),
-            conditions=visit.conditions,
+            day=visit.day - visits[0].day, years=years[n],
+            mean_csa_mm2=mean_mm2, volume_mm3=mean_mm2 * shared.length_mm, length_mm=shared.length_mm,
+            change=found, no_change=why,
+            differences=(*changed[n], *unknowns(visit.conditions)), conditions=visit.conditions,
             n_flagged_slices=int(np.count_nonzero(flagged & compared)),
             n_left_out_slices=int(np.count_nonzero(flagged & ~compared & between)),
-            direct=pair,
-            sharpness_percent=sharp,
-            unlike=_unlike([visits[0], visit]),
-        )
+            direct=pair, sharpness_percent=sharp, unlike=_unlike([visits[0], visit]),
+        )  # fmt: skip
         outcomes.append(outcome)
     remarks = [f"visits {n} and {k} hold the same data: no change can be seen between them" for n, k in twins]
     remarks += [
@@ -372,28 +363,19 @@ def follow_up(
         if one.refused and one.found is not None
     ]
     remarks += [*alignment.remarks, *_remarks(shared, runs, outcomes, options)]
-    found_doubts = [
-        *alignment.doubts,
-        *doubts,
-        *(doubt for pair in pairs for doubt in pair.doubts),
-        *_doubts(runs, outcomes, pairs),
-    ]
-    found_doubts += _other_shape(profiles, shared, runs, outcomes)
+    all_doubts = [*alignment.doubts, *doubts, *(doubt for pair in pairs for doubt in pair.doubts)]
+    all_doubts += [*_doubts(runs, outcomes, pairs), *_other_shape(profiles, shared, runs, outcomes)]
     for n, one in enumerate(outcomes):
-        verdict = WITHHELD if found_doubts else SOON if one.day < _SHORTEST_DAYS else ""
+        verdict = WITHHELD if all_doubts else SOON if one.day < _SHORTEST_DAYS else ""
         if one.change and verdict:
             outcomes[n] = replace(one, change=replace(one.change, verdict=verdict))
-    if found_doubts:
-        runs = [
-            replace(
-                run,
-                rate=run.rate and replace(run.rate, verdict=WITHHELD),
-                direct=run.direct and replace(run.direct, verdict=WITHHELD),
-            )
-            for run in runs
-        ]
+    if all_doubts:
+        for n, run in enumerate(runs):
+            rate, direct = run.rate, run.direct
+            rate, direct = rate and replace(rate, verdict=WITHHELD), direct and replace(direct, verdict=WITHHELD)
+            runs[n] = replace(run, rate=rate, direct=direct)
     return FollowUp(
-        person, tuple(outcomes), tuple(runs), shared, tuple(profiles), alignment, tuple(found_doubts), tuple(remarks),
+        person, tuple(outcomes), tuple(runs), shared, tuple(profiles), alignment, tuple(all_doubts), tuple(remarks),
         tuple(pairs), options,
     )  # fmt: skip
 

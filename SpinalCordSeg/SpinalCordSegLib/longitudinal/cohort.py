@@ -106,11 +106,11 @@ def mixed_model(persons: Sequence[PersonRates]) -> Mixed:
         if n:
             columns[f"group {group or 'not given'} against {groups[0]}"] = inside
     for name in ("sex", "site"):
-        kinds = sorted({getattr(one.source, name) for one in persons})
-        for kind in kinds[1:]:
-            columns[f"{name} {kind or 'not given'} against {kinds[0] or 'not given'}"] = np.array(
-                [getattr(persons[k].source, name) == kind for k in who], dtype=np.float64
-            )
+        own = [getattr(one.source, name) for one in persons]
+        first, *rest = sorted(set(own))
+        for kind in rest:
+            inside = np.array([own[k] == kind for k in who], dtype=np.float64)
+            columns[f"{name} {kind or 'not given'} against {first or 'not given'}"] = inside
     ages = np.array([nan if one.source.age_years is None else one.source.age_years for one in persons])
     if np.isfinite(ages).all() and np.ptp(ages) > 0:
         columns["10 years of age"] = (ages[who] - ages.mean()) / 10

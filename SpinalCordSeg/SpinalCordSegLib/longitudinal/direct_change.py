@@ -16,7 +16,7 @@ from math import hypot, nan, pi, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import fft, ndimage
 
 from SpinalCordSegLib.morphometry import Centreline, centreline, fit_local_lines
 from SpinalCordSegLib.volume import Volume, place_on
@@ -77,12 +77,12 @@ def direct_change(
     nothing = DirectChange(nan, nan, none, none, none, nan, nan, nan, (why,))
     if _is_short(first_cord) or _is_short(second_cord):
         return nothing
-    squares = np.square(first.spacing_mm) - np.square(second.spacing_mm)
-    blur_mm2 = np.array([1 / 12, 1 / 4, 1 / 4]) * squares  # by how much the first image is the blurrier one, at first
+    pixel_mm = np.maximum(first.pixel_mm, second.pixel_mm)
+    blur_mm2 = np.array([(first.slice_mm**2 - second.slice_mm**2) / 12, 0, 0])  # by how much the first is blurrier
     left_mm2 = 0.0
     for _ in range(_MATCHINGS):
         blur_mm2 = blur_mm2 - np.array([0, left_mm2, left_mm2])
-        scans = (_scan(first, first_cord, -blur_mm2), _scan(second, second_cord, blur_mm2))
+        scans = _scan(first, first_cord, -blur_mm2, pixel_mm), _scan(second, second_cord, blur_mm2, pixel_mm)
         planes = _planes(scans, first_to_second, _offset_along(scans, first_to_second))
         if len(planes.position_mm) * _STEP_MM < _LEAST_MM:
             return nothing
@@ -190,8 +190,9 @@ class _Scan:
         return np.asarray(ndimage.map_coordinates(array, at, order=order, prefilter=False, mode="nearest"))
 
 
-def _scan(image: Volume, cord: Volume, blur_mm2: Array) -> _Scan:
-    """``blur_mm2``: variance to add along slices, rows and columns; negative: none."""
+def _scan(image: Volume, cord: Volume, blur_mm2: Array, pixel_mm: Array | None = None) -> _Scan:
+    """``blur_mm2``: variance to add along slices, rows and columns; negative: none. ``pixel_mm``: of the coarser image,
+    whose frequencies alone are kept: a scanner cuts them off, and the ringing of that moves edges."""
     cord = place_on(cord, image)
     inside = cord.voxels if cord.voxels.dtype == bool else cord.voxels >= 0.5
     line = centreline(cord.with_voxels(inside), fit_local_lines)
@@ -202,9 +203,12 @@ def _scan(image: Volume, cord: Volume, blur_mm2: Array) -> _Scan:
     window = tuple(map(slice, low, high))
     matrix = image.voxel_to_ras.copy()
     matrix[:3, 3] += matrix[:3, :3] @ low
-    voxels = ndimage.gaussian_filter(
-        image.voxels[window].astype(np.float32), np.sqrt(np.maximum(blur_mm2, 0)) / spacing
-    )
+    voxels = image.voxels[window].astype(np.float32)
+    for axis, mm in enumerate([] if pixel_mm is None else pixel_mm, 1):
+        waves = np.moveaxis(fft.dct(voxels, axis=axis), axis, 0)
+        waves[round(len(waves) * spacing[axis] / mm) :] = 0
+        voxels = fft.idct(np.moveaxis(waves, 0, axis), axis=axis)
+    voxels = ndimage.gaussian_filter(voxels, np.sqrt(np.maximum(blur_mm2, 0)) / spacing)
     spline = ndimage.spline_filter(voxels, order=3, output=np.float32)
     return _Scan(spline, cord.voxels[window].astype(np.float32), np.linalg.inv(matrix), line)
 

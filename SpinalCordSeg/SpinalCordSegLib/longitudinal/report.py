@@ -421,14 +421,8 @@ def draw_course(axes: Axes, content: Mapping[str, Any], size: float = 9.0) -> No
             axes.errorbar(
                 visit["years"], area, area * Z95 * cov / 100, color=colour, ecolor=CURVE, fmt="o", markersize=6
             )
-            axes.annotate(
-                str(visit["visit"]),
-                (visit["years"], area),
-                (6, 6),
-                textcoords="offset points",
-                fontsize=size,
-                color=INK,
-            )
+            place = visit["years"], area
+            axes.annotate(str(visit["visit"]), place, (6, 6), textcoords="offset points", fontsize=size, color=INK)
         if number:
             middle = (visits[run["first"] - 2]["years"] + own[0]["years"]) / 2
             axes.axvline(middle, color=BREAK, linewidth=1.8, linestyle=(0, (5, 4)))
@@ -552,15 +546,13 @@ def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
         Section("table", "How the visits were made", conditions, columns=titles, marked=after_break),
         Section("entries", "How this was computed", _method(result, content), folded=True),
     ]  # fmt: skip
-    if breaks:
-        note = "No yearly rate is given across these changes. Each run of comparable visits has its own."
-        found.insert(0, Section("stop", "Not comparable throughout", breaks, note))
-    if result.doubts:
-        note = "No change has a verdict until that is settled: look at both images side by side."
-        found.insert(
-            0, Section("stop", "One person, at the same level?", [("In doubt", one) for one in result.doubts], note)
-        )
-    return found
+    stops = [
+        ("One person, at the same level?", [("In doubt", one) for one in result.doubts],
+         "No change has a verdict until that is settled: look at both images side by side."),
+        ("Not comparable throughout", breaks,
+         "No yearly rate is given across these changes. Each run of comparable visits has its own."),
+    ]  # fmt: skip
+    return [Section("stop", title, items, note) for title, items, note in stops if items] + found
 
 
 def visit_breaks(content: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -256,18 +256,9 @@ def read_visit(source: VisitSource) -> Visit:
     line, profile = cord_profile(mask, case.slices)
     if not np.isfinite(profile.csa_mm2).any():
         raise InputFileError(f"{source.folder} holds no cross-sectional area: no cord was found, or none was reported")
-    return Visit(
-        source=source,
-        case=case,
-        mask=mask,
-        line=line,
-        profile=profile,
-        disc_mm=_disc(source, case, line, mask),
-        conditions=conditions_of(case, source.given),
-        date=known,
-        day=day,
-        upper_end_mm=None if case.upper_end_in(mask) is None else line.end_mm,
-    )
+    disc_mm, conditions = _disc(source, case, line, mask), conditions_of(case, source.given)
+    upper_end_mm = None if case.upper_end_in(mask) is None else line.end_mm
+    return Visit(source, case, mask, line, profile, disc_mm, conditions, known, day, upper_end_mm)
 
 
 _FIRST_SCAN = date(1980, 1, 1)  # no neck was scanned before; an anonymised header says 1900
@@ -384,7 +375,6 @@ def _identities(visit: Visit) -> list[Identity]:
 
 def same_data(visits: Sequence[Visit]) -> list[tuple[int, int]]:
     """Pairs of visits (numbers, from 1) that hold the same image or the same mask."""
-
     pairs = combinations(enumerate(visits, 1), 2)
     return [(n, k) for (n, one), (k, other) in pairs if _data_of(one.case) & _data_of(other.case)]
 
