@@ -20,10 +20,9 @@ from SpinalCordSegLib.image_io import to_itk
 from SpinalCordSegLib.longitudinal.direct_change import ALIKE, likeness
 from SpinalCordSegLib.longitudinal.visits import Visit
 from SpinalCordSegLib.metrics import mask_sha256
-from SpinalCordSegLib.postprocessing import bounding_box
 from SpinalCordSegLib.quality_control import check_image_of, contrast_of
 from SpinalCordSegLib.report import FLAG, INK, ON_IMAGE, Canvas, CordScene, chosen_slices
-from SpinalCordSegLib.volume import Volume, lps_to_ras, place_on
+from SpinalCordSegLib.volume import Volume, bounding_box, lps_to_ras, place_on
 
 _REGION_MM = 30.0  # around the cord: vertebrae and discs in, chin and shoulders out
 _WORK_MM = 2.0

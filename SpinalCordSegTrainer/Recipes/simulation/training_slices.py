@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import inf
 from pathlib import Path
 
@@ -225,7 +225,7 @@ def _person(seed: int, maps: Maps, config: SimulateConfig) -> Neck:
 
 def _cached(one: SimulatedSlice, subject: str, config: SimulateConfig) -> CachedSlice:
     grid = (config.size, config.size)
-    rule = config.normalisation()
+    rule = replace(config, kind="fixed_pixel").normalisation()
     image, _ = normalise(torch.from_numpy(one.image)[None], one.pixel_mm, rule, grid)
     coverage = normalise_coverage(torch.from_numpy(one.coverage)[None], (FINE_MM, FINE_MM), rule, grid)
     return image[0, 0].numpy(), coverage[0, 0].numpy(), subject
