@@ -45,6 +45,10 @@ ANY_PROTOCOL := --set families=[0.5,0.33,0.17,0,0] --set heavy_noise=0.1 --set t
 FAINT := --set most_cnr=6 --set families=[0.05,0.2,0.75,0,0] --set heavy_noise=0.6
 FAINT_TOUCHED := --set most_cnr=8 --set families=[0.15,0.25,0.6,0,0] --set heavy_noise=0.4 --set touching=0.3
 
+SAME_ANSWER = $(RECIPES) same-answer $(foreach set,a b c,--simulated runs/cervical_t1w/alike_$(set)) \
+    --masked runs/cervical_t1w/t2w --masked runs/cervical_t1w/t2starw --image "$(DATA)/dicom_t1w_head" \
+    --held-out runs/cervical_t1w/held_out
+
 # Two runs and their mean, which is runs/cervical_t1w/NAME.safetensors: NAME, configuration, weights to begin with, further
 # settings of the first and of the second run.
 define two_runs
@@ -99,6 +103,6 @@ cervical_t1w: ## Train the model that ships anew, from public data (hours); resu
 	@$(SIMULATE) --count 1500 --seed 102 --phantoms 60 $(DISTINCT) --output runs/cervical_t1w/alike_b
 	@$(SIMULATE) --count 900 --seed 201 --set families=[0.4,0.35,0.25,0,0] --set least_contrast=0.1 --set heavy_noise=0.7 \
 	    --set touching=0.2 --output runs/cervical_t1w/alike_c
-	@$(RECIPES) same-answer runs/cervical_t1w/touched.safetensors $(foreach set,a b c,--simulated runs/cervical_t1w/alike_$(set)) \
-	    --masked runs/cervical_t1w/t2w --masked runs/cervical_t1w/t2starw --image "$(DATA)/dicom_t1w_head" \
-	    --held-out runs/cervical_t1w/held_out --output runs/cervical_t1w/cervical_t1w.safetensors
+	@$(SAME_ANSWER) runs/cervical_t1w/touched.safetensors --updates 2600 --seed 7 --output runs/cervical_t1w/alike.safetensors
+	@$(SAME_ANSWER) runs/cervical_t1w/alike.safetensors --teacher runs/cervical_t1w/touched.safetensors --updates 2600 --seed 29 \
+	    --output runs/cervical_t1w/cervical_t1w.safetensors

@@ -112,6 +112,7 @@ def build_parser() -> Parser:
         commands, "same-answer", _same_answer, "teach a model to draw one outline, however sharp and noisy the image is"
     )
     alike.add_argument("model", type=Path)
+    alike.add_argument("--teacher", type=Path, metavar="MODEL", help="whose outline to draw (default: the model's own)")
     for name, what in (
         ("simulated", "simulated slices"),
         ("masked", "slices of real images with masks"),
@@ -119,7 +120,7 @@ def build_parser() -> Parser:
     ):
         alike.add_argument(f"--{name}", type=Path, action="append", required=True, metavar="CACHE", help=what)
     alike.add_argument("--image", type=Path, required=True, help="T1w image without a mask")
-    alike.add_argument("--updates", type=positive, default=3700, help="(default: %(default)s)")
+    alike.add_argument("--updates", type=positive, default=2600, help="(default: %(default)s)")
     alike.add_argument("--seed", type=int, default=7)
     alike.add_argument("--output", type=Path, required=True, metavar="FILE", help="weights file to write")
 
@@ -233,11 +234,14 @@ def _calibrate(arguments: argparse.Namespace, reporter: Reporter) -> None:
 
 
 def _same_answer(arguments: argparse.Namespace, reporter: Reporter) -> None:
-    base, of = load_checkpoint(find_model(arguments.model)), lambda paths: [SliceCache.open(path) for path in paths]
+    base, teaching = (
+        load_checkpoint(find_model(one or arguments.model)) for one in (arguments.model, arguments.teacher)
+    )
+    of = lambda paths: [SliceCache.open(path) for path in paths]  # noqa: E731
     with TemporaryDirectory() as folder:
-        unlabelled = same_answer.unlabelled_slices(arguments.image, base, Path(folder) / "image")
+        unlabelled = same_answer.unlabelled_slices(arguments.image, teaching, Path(folder) / "image")
         taught = same_answer.teach(
-            base, of(arguments.simulated), of(arguments.masked), [unlabelled], of(arguments.held_out)[0],
+            base, teaching, of(arguments.simulated), of(arguments.masked), [unlabelled], of(arguments.held_out)[0],
             arguments.updates, arguments.seed, lambda update: reporter.progress("updates", update, arguments.updates),
         )  # fmt: skip
     reporter.text(f"{arguments.output} (SHA-256 {save_checkpoint(taught, arguments.output).sha256})")
