@@ -66,7 +66,7 @@ class CordMask:
 @dataclass(frozen=True, eq=False)
 class Region:
     """One region of slice ``k``: its ``window`` in the slice, the pixels ``inside``, its centroid (row, column; mm),
-    how much it looks like cord (0..1) and the mean probability inside."""
+    how much it looks like cord (0..1) and the mean probability inside, with odds over those of the threshold."""
 
     k: int
     window: tuple[slice, slice]
@@ -180,7 +180,8 @@ def find_regions(plane: NDArray, k: int, threshold: float, pixel_mm: tuple[float
         window, size = windows[at], int(sizes[at])
         inside = labels[window] == at + 1
         centre = [np.mean(index) + w.start for index, w in zip(np.nonzero(inside), window, strict=True)]
-        confidence = float(plane[window][inside].mean(dtype=np.float64))
+        chances = plane[window][inside].astype(np.float64)
+        confidence = float(np.mean(chances * (1 - threshold) / (chances * (1 - threshold) + (1 - chances) * threshold)))
         likeness = confidence * float(np.interp(size * pixel_mm[0] * pixel_mm[1], _AREA_MM2, _LIKENESS))
         regions.append(Region(k, window, inside, np.array(centre) * pixel_mm, size, likeness, confidence))
     return regions
