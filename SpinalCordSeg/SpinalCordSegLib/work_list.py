@@ -23,7 +23,6 @@ from SpinalCordSegLib.vertebral_levels import UPPER_END
 UNREADABLE = "unreadable"
 _MOST_NAMED = 20  # in a message
 REVIEW_TABLE = "review.csv"
-HISTORY_TABLE = "history.csv"
 HISTORY_COLUMNS = {
     "case": "name of the case",
     "when": "UTC",
