@@ -94,7 +94,7 @@ def direct_change(
         if abs(left_mm2) < _MATCHED_MM2 or found.correlation < _LEAST_CORRELATION:
             break
     percent, se = _mean(found, area)
-    se = hypot(se, _SE_OF_BLUR * blur_mm2[1:].mean(), _SE_OF_SLOPE * percent)
+    se = hypot(se, _SE_OF_BLUR * blur_mm2[1:].mean())
     known = _KNOWN_SHIFT if percent > 0 else -_KNOWN_SHIFT  # towards no change, where the fit is most nearly linear
     moved, _ = _mean(_fit(one, _shrunk(other, contour, known), contour), area)
     slope = (moved - percent) / (100 * ((1 - known) ** 2 - 1))
@@ -109,8 +109,8 @@ def direct_change(
         percent = se = nan
     slope = slope if slope > 0 else nan  # of unlike images
     return DirectChange(
-        percent / slope, se / slope, planes.position_mm, found.percent / slope, found.se_percent / slope,
-        found.correlation, left_mm2 - float(blur_mm2[1:].mean()), slope, tuple(refused),
+        percent / slope, hypot(se, _SE_OF_SLOPE * percent) / slope, planes.position_mm, found.percent / slope,
+        found.se_percent / slope, found.correlation, left_mm2 - float(blur_mm2[1:].mean()), slope, tuple(refused),
     )  # fmt: skip
 
 
@@ -384,7 +384,7 @@ _OWN_SD = 1.5  # of windows, %
 _TOGETHER_MM = 12.0  # windows nearer than this err alike
 _FLOOR_SE = 0.15
 _MORE_SE = 1.5  # simulated pairs err by so much more than their windows scatter: what is wrong alike in all of them
-_SE_OF_SLOPE = 0.075
+_SE_OF_SLOPE = 0.25  # of persons, by what lies still about the cord: narrow canals, fluid as dark as the cord
 _SE_OF_BLUR = 1.0  # % for each mm² by which one image had to be blurred
 
 
