@@ -83,7 +83,7 @@ types: $(VENV)/.installed-dev ## Type checker on both libraries
 .PHONY: pytest
 pytest: $(VENV)/.installed-dev ## The tests alone (PYTEST_ARGS="Testing/library -k volume")
 	@echo "== tests: pytest"
-	@$(PY) -m pytest -n $(WORKERS) $(PYTEST_ARGS) || { echo "== FAILED: tests (pytest)" >&2; exit 1; }
+	@$(PY) -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS) || { echo "== FAILED: tests (pytest)" >&2; exit 1; }
 
 .PHONY: coverage
 coverage: $(VENV)/.installed-dev ## Which lines and branches the tests reach (twice as long as the tests)
