@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -122,6 +122,10 @@ def build_parser() -> Parser:
     alike.add_argument("--image", type=Path, required=True, help="T1w image without a mask")
     alike.add_argument("--updates", type=positive, default=2600, help="(default: %(default)s)")
     alike.add_argument("--seed", type=int, default=7)
+    alike.add_argument("--keep", type=float, default=0.0, metavar="SHARE", help="of the model's weights in the mean")
+    alike.add_argument(
+        "--t2w-threshold", type=float, default=0.5, metavar="P", help="probability of the outline on T2w-like images"
+    )
     alike.add_argument("--output", type=Path, required=True, metavar="FILE", help="weights file to write")
 
     compare = add_command(
@@ -243,7 +247,9 @@ def _same_answer(arguments: argparse.Namespace, reporter: Reporter) -> None:
         taught = same_answer.teach(
             base, teaching, of(arguments.simulated), of(arguments.masked), [unlabelled], of(arguments.held_out)[0],
             arguments.updates, arguments.seed, lambda update: reporter.progress("updates", update, arguments.updates),
+            arguments.keep,
         )  # fmt: skip
+    taught = replace(taught, calibration=replace(taught.calibration, t2w_threshold=arguments.t2w_threshold))
     reporter.text(f"{arguments.output} (SHA-256 {save_checkpoint(taught, arguments.output).sha256})")
 
 

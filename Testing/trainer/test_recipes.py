@@ -774,7 +774,9 @@ def test_model_taught_one_answer_keeps_the_area_of_plain_slices(make_cache: Make
     weights[last.replace("weight", "bias")] = np.ones(1, np.float32)
     caches = [make_cache(n=4, name=name) for name in ("simulated", "masked", "unlabelled", "held_out")]
     begun = replace(base, weights=weights)
-    taught = teach(begun, begun, caches[:1], caches[1:2], caches[2:3], caches[3], updates=2, seed=1)
+    parts = begun, begun, caches[:1], caches[1:2], caches[2:3], caches[3]
+    taught, half = (teach(*parts, updates=2, seed=1, keep=keep) for keep in (0.0, 0.5))
+    np.testing.assert_allclose(half.weights[last], (taught.weights[last] + weights[last]) / 2, atol=1e-7)
     assert any(not np.array_equal(taught.weights[name], weights[name]) for name in weights)
     images = torch.from_numpy(caches[3].read(np.arange(4))[0])[:, None]
     with torch.inference_mode():
