@@ -110,16 +110,16 @@ class SpinalCordSegLogic(ScriptedLoadableModuleLogic):
         from SpinalCordSegNodes.results import add_result
         from SpinalCordSegWidgets.jobs import segment_job
 
-        found = self._finish(segment_job(volumeNode, model or default_model(), device))
-        return add_result(slicer.mrmlScene, found.case, volumeNode, found.page)
+        case = self._finish(segment_job(volumeNode, model or default_model(), device))
+        return add_result(slicer.mrmlScene, case, volumeNode)
 
     def measure(self, segmentation, segmentId: str):
         """Measure a mask, and wait for it. Raises as ``process``."""
         from SpinalCordSegNodes.results import add_measures
         from SpinalCordSegWidgets.jobs import measure_job
 
-        found = self._finish(measure_job(segmentation, segmentId))
-        return add_measures(slicer.mrmlScene, found.case, segmentation, found.page)
+        case = self._finish(measure_job(segmentation, segmentId))
+        return add_measures(slicer.mrmlScene, case, segmentation)
 
     def _finish(self, run):
         import time

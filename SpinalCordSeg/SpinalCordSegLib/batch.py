@@ -41,9 +41,10 @@ from SpinalCordSegLib.identity import (
     tells_identity,
 )
 from SpinalCordSegLib.image_io import Image, is_volume_file
-from SpinalCordSegLib.pipeline import SegmentOptions, canonical_range, fingerprint, segment_image
+from SpinalCordSegLib.pipeline import SegmentOptions, canonical_range, segment_image
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.vertebral_levels import LevelOptions
+from SpinalCordSegLib.volume import fingerprint
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.model.checkpoint import Checkpoint

@@ -55,7 +55,7 @@ from SpinalCordSegLib.identity import Identity, safe_case_name, stated_scanner
 from SpinalCordSegLib.image_io import Image, is_volume_file, read_labels, write_volume
 from SpinalCordSegLib.mask_versions import MaskVersions
 from SpinalCordSegLib.metrics import MaskChanges, mask_changes, mask_sha256
-from SpinalCordSegLib.morphometry import CordMeasures
+from SpinalCordSegLib.morphometry import NO_LINE, Centreline, CordMeasures
 from SpinalCordSegLib.quality_control import FlaggedSlice
 from SpinalCordSegLib.review import (
     ACCEPTED,
@@ -112,7 +112,7 @@ class ModelSummary:
 
 @dataclass(frozen=True)
 class CaseInput:
-    """The grid that was measured. ``fingerprint``: of the input (see pipeline.fingerprint), "" where not known;
+    """The grid that was measured. ``fingerprint``: of the input (see volume.fingerprint), "" where not known;
     ``image_fingerprint``: of the image that a mask made elsewhere was measured with, "" without one. ``acquisition``:
     how the image was made, as far as a DICOM header tells, or of a NIfTI by which scanner, by the JSON file beside it;
     ``acquisition_date`` only where it was asked for;
@@ -165,9 +165,10 @@ class Case(CordMeasures):
     ``history``: every act on the case, oldest first. ``sha256``: by name, of the files that figures rest on, as they
     were written.
 
-    In memory only: ``slices``, the table of slices.csv; ``image`` and ``probability`` (0..1), None where they are not
-    at hand; ``backdrop``: grey values about the cord, for the pictures of a case whose image is not at hand; ``drawn``,
-    see ``mask``; ``folder``: where the case was read from or written to.
+    In memory only: ``slices``, the table of slices.csv; ``line``, empty once the case was read from its folder;
+    ``image`` and ``probability`` (0..1), None where they are not at hand; ``backdrop``: grey values about the cord, for
+    the pictures of a case whose image is not at hand; ``drawn``, see ``mask``; ``folder``: where the case was read from
+    or written to.
     """
 
     name: str = field(metadata={"key": "case"})
@@ -194,6 +195,7 @@ class Case(CordMeasures):
     sha256: dict[str, str] = field(default_factory=dict)
 
     slices: SliceTable = _memory_only(SliceTable.of())
+    line: Centreline = _memory_only(NO_LINE)
     drawn: Volume | None = _memory_only()
     image: Image | None = _memory_only()
     backdrop: Volume | None = _memory_only()
@@ -790,12 +792,10 @@ def _write_page(case: Case, folder: Path) -> None:
     missing."""
     from SpinalCordSegLib.report import render
 
-    picture, page = folder / "montage.png", folder / "report.html"
+    picture = folder / "montage.png"
     montage = picture.read_bytes() if picture.is_file() else None
     try:
-        write_text(
-            page, render(case, montage, page.read_text(encoding="utf-8", errors="replace") if page.is_file() else "")
-        )
+        write_text(folder / "report.html", render(case, montage))
     except MissingPackageError as missing:
         _log.warning("%s", missing)
 

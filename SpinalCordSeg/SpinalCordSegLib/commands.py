@@ -50,13 +50,7 @@ from SpinalCordSegLib.model.checkpoint import (
     load_checkpoint,
     user_models_folder,
 )
-from SpinalCordSegLib.pipeline import (
-    SegmentOptions,
-    canonical_range,
-    fingerprint,
-    measure_mask,
-    segment_image,
-)
+from SpinalCordSegLib.pipeline import SegmentOptions, canonical_range, measure_mask, segment_image
 from SpinalCordSegLib.postprocessing import SMOOTH_Z_MM, check_threshold
 from SpinalCordSegLib.review import ACCEPTED, AI, CORRECTED, Review, decided, opened, review_text, with_seen
 from SpinalCordSegLib.review_page import PAGE, take_decisions, write_review_page
@@ -65,7 +59,7 @@ from SpinalCordSegLib.tables import write_pam50_table, write_tables, write_workb
 from SpinalCordSegLib.training_set import add_to_training_set
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions, parse_disc
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume import Volume, fingerprint
 from SpinalCordSegLib.work_list import (
     REVIEW_TABLE,
     WorkItem,

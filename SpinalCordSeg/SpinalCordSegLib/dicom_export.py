@@ -37,11 +37,10 @@ from SpinalCordSegLib.errors import (
 from SpinalCordSegLib.files import atomic_write
 from SpinalCordSegLib.identity import differing
 from SpinalCordSegLib.image_io import SEGMENT_COLOUR_RGB, SEGMENT_NAME, is_volume_file, read_image
-from SpinalCordSegLib.pipeline import fingerprint
 from SpinalCordSegLib.report import report_pdf
 from SpinalCordSegLib.review import ACCEPTED, ON_ANOTHER_MASK, REJECTED
 from SpinalCordSegLib.version import SOFTWARE_VERSION
-from SpinalCordSegLib.volume import Volume, place_on
+from SpinalCordSegLib.volume import Volume, fingerprint, place_on
 
 # The DICOM series that exported objects refer to. Error texts name files and attributes, never the patient's values.
 

@@ -24,7 +24,7 @@ from SpinalCordSegLib.volume import Volume, bounding_box
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CordMeasures:
-    """``slices``: the table of the slices, without flags, DICOM numbers and levels.
+    """``slices``: the table of the slices, without flags, DICOM numbers and levels. ``line``: along which all lies.
 
     ``volume_mm3``, ``length_mm`` and their ratio: of the whole cord found; means, ``n_slices`` (see ``mean_csa``) and
     ``coverage`` (share 0..1 of the slices that have cord): over the range asked for. Diameters: of the slices of the
@@ -49,6 +49,7 @@ class CordMeasures:
     mean_csa_95_mm2: float = field(default=nan, metadata={"decimals": 3})
     flags: tuple[Flag, ...] = ()
     slices: SliceTable = field(repr=False, metadata={"json": False})
+    line: Centreline = field(repr=False, metadata={"json": False})
 
 
 # The measurement itself: the centreline first, then every slice at a right angle to it.
@@ -73,7 +74,8 @@ def measure(
     """
     cord = mask if isinstance(mask, CordMask) else clean(mask)
     grid = cord.mask
-    slices, flags = _measure_slices(cord, shape)
+    line = centreline(grid)
+    slices, flags = _measure_slices(cord, line, shape)
     has_cord, (first, end) = ~slices.is_gap, slice_range or (0, grid.shape[0])
     chosen = has_cord & (slices.canonical_slice >= first) & (slices.canonical_slice < end)
     asked, with_cord = len(slices) if slice_range is None else end - first, np.count_nonzero(chosen)
@@ -89,6 +91,7 @@ def measure(
     length_mm = float(slices.length_mm[has_cord].sum())
     return CordMeasures(
         slices=slices,
+        line=line,
         volume_mm3=volume_mm3,
         length_mm=length_mm,
         volume_per_length_mm2=volume_mm3 / length_mm if length_mm > 0 else nan,
@@ -107,11 +110,9 @@ def measure(
     )
 
 
-def _measure_slices(found: CordMask, shape: bool) -> tuple[SliceTable, list[Flag]]:
+def _measure_slices(found: CordMask, line: Centreline, shape: bool) -> tuple[SliceTable, list[Flag]]:
     """The slices from the first to the last with cord, and what to flag in them."""
-    mask = found.mask
-    line = centreline(mask)
-    n = len(line.arc_mm)
+    mask, n = found.mask, len(line.arc_mm)
     if not n:
         return SliceTable.of(), [case_flag("empty", "the mask is empty: the volume is 0 and there is no area")]
     flags = _grid_flags(mask, n)
@@ -338,6 +339,9 @@ class Centreline:
         return self.ras_mm[end] + abs(beyond) * (self.ras_mm[end] - self.ras_mm[inner])
 
 
+NO_LINE = Centreline(np.zeros(0, np.int64), np.zeros((0, 3)), *[np.zeros(0)] * 4)
+
+
 def slice_centroids(pixels: NDArray) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
     """Of pixels (n, rows, columns), not zero in the cord: the m slices that are not empty, row and column of their
     centroids (m, 2), and how many pixels they have (m,)."""
@@ -359,8 +363,7 @@ def centreline(mask: Volume, fit: Callable[..., Fit] | None = None) -> Centrelin
     _, n_rows, n_columns = mask.shape
     filled, centres, _ = slice_centroids(mask.voxels)
     if not filled.size:
-        nothing = np.zeros(0)
-        return Centreline(np.zeros(0, np.int64), np.zeros((0, 3)), nothing, nothing, nothing, nothing)
+        return NO_LINE
     slice_mm, y_mm, x_mm = mask.spacing_mm
     # From the voxel that lies farthest to the left and to posterior, so that x and y grow to right and anterior.
     y, x = (np.array([n_rows, n_columns]) - 1 - centres).T

@@ -5,22 +5,20 @@ Nothing is read or written here.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from SpinalCordSegLib.case import Case, CaseInput, ModelSummary
 from SpinalCordSegLib.disc_finder import find_discs
 from SpinalCordSegLib.errors import ConfigurationError, MissingPackageError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.metrics import mask_sha256
-from SpinalCordSegLib.morphometry import CordMeasures, centreline, measure, with_bands, without_sections
+from SpinalCordSegLib.morphometry import Centreline, CordMeasures, measure, with_bands, without_sections
 from SpinalCordSegLib.postprocessing import (
     LEAST_PATH_THRESHOLD,
     SMOOTH_Z_MM,
@@ -43,7 +41,7 @@ from SpinalCordSegLib.quality_control import (
 from SpinalCordSegLib.review import AI, GIVEN, Review
 from SpinalCordSegLib.slice_table import NONE
 from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions, measure_levels
-from SpinalCordSegLib.volume import Volume, place_on
+from SpinalCordSegLib.volume import Volume, fingerprint, place_on
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.image_io import Image
@@ -52,9 +50,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage ("segment", "measure", ...), what is done and how much there is (slices; 0 of 0: unknown)."""
-
-
-_HASHED_PLANES = 16  # at a time: 16 float32 that lie side by side are one line of the cache
 
 
 @dataclass(frozen=True)
@@ -111,17 +106,11 @@ def segment_image(
         threshold = c.calibration.t2w_threshold
         cord = find_cord(probability, image.volume, threshold, impute=impute)
     cord = with_bands(cord, probability, place_on(image.volume, probability), threshold)
-    return _measured(
-        image.case_name,
-        image,
-        cord,
-        options,
-        [
-            *(case_flag("header", note) for note in image.notes),
-            *(case_flag("device", note) for note in prediction.notes),
-        ],
-        {"segment": prediction.seconds, "measure": time.perf_counter() - started},
-        probability=probability,
+    seconds = {"segment": prediction.seconds, "measure": time.perf_counter() - started}
+    notes = [*(case_flag("header", note) for note in image.notes), *(case_flag("device", n) for n in prediction.notes)]
+    measured = _measured(image.case_name, image, cord, options, notes, probability)
+    return replace(
+        measured,
         mask_state="AI",
         review=Review(AI),
         model=ModelSummary(c.name, c.version, c.sha256, c.licence, c.provenance, c.scores),
@@ -129,6 +118,7 @@ def segment_image(
         smooth_z_mm=options.smooth_z_mm,
         device=prediction.device,
         engine=prediction.engine,
+        seconds_by_stage=seconds | {"measure": seconds["measure"] + measured.seconds},
     )
 
 
@@ -163,7 +153,7 @@ def measure_mask(
     if image is not None:
         remarks += check_image_of(image.volume, place_on(cord.mask, image.volume))
     options = SegmentOptions(slice_range=slice_range, levels=levels or LevelOptions())
-    result = _measured(case_name, image, cord, options, remarks, {}, mask_state="given", review=Review(GIVEN))
+    result = _measured(case_name, image, cord, options, remarks)
     mark = "" if image is None else fingerprint(image.volume)
     return replace(result, input=replace(result.input, image_fingerprint=mark))
 
@@ -174,11 +164,9 @@ def _measured(
     cord: CordMask,
     options: SegmentOptions,
     remarks: Iterable[Flag],
-    seconds: dict[str, float],
     probability: Volume | None = None,
-    **known: Any,
 ) -> Case:
-    """The case of a cleaned mask: its measures, levels and flags, the ``remarks`` among them, and what is ``known``."""
+    """The case of a cleaned mask made elsewhere: its measures, levels and flags, the ``remarks`` among them."""
     started = time.perf_counter()
     mask = cord.mask
     measures = measure(cord, slice_range=canonical_range(mask, options.slice_range))
@@ -193,7 +181,7 @@ def _measured(
     of_size = check_size(features, measures.length_mm, mask)
     contrast = "" if image is None else _contrast(image, mask)
     facts = known_facts(dicom) | ({"t1w": False} if contrast not in ("", "T1w-like") else {})
-    asked = _with_discs_found(options.levels, image, mask)
+    asked = _with_discs_found(options.levels, image, measures.line)
     levels = measure_levels(mask, measures, asked, facts=facts, upper_end=cord.upper_end)
     of_levels = () if levels is None else levels.flags
     flags = merge_flags(remarks, of_image, of_size, measures.flags, of_levels, of_slices)
@@ -210,8 +198,9 @@ def _measured(
         table = replace(table, level=np.array(names, dtype=np.str_), **places)
     measured = {one.name: getattr(measures, one.name) for one in fields(CordMeasures)}
     return Case(
-        **measured | {"flags": flags, "slices": table} | known,
+        **measured | {"flags": flags, "slices": table},
         name=case_name,
+        mask_state="given",
         mask_sha256=mask_sha256(mask),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         range=options.slice_range,
@@ -219,15 +208,16 @@ def _measured(
         queue=rank_slices(flags, features),
         levels=levels,
         levels_asked=asked if asked.discs else None,
+        review=Review(GIVEN),
         input=CaseInput.of(mask if image is None else image.volume, image, options.keep_date),
-        seconds_by_stage=seconds | {"measure": seconds.get("measure", 0.0) + time.perf_counter() - started},
+        seconds_by_stage={"measure": time.perf_counter() - started},
         drawn=mask,
         image=image,
         probability=probability,
     )
 
 
-def _with_discs_found(asked: LevelOptions, image: Image | None, mask: Volume) -> LevelOptions:
+def _with_discs_found(asked: LevelOptions, image: Image | None, line: Centreline) -> LevelOptions:
     """The same with the discs as found in the image, where nobody marked one, or with the reason why they were not."""
     if asked.discs or not asked.find:
         return asked
@@ -236,7 +226,6 @@ def _with_discs_found(asked: LevelOptions, image: Image | None, mask: Volume) ->
         return replace(
             asked, not_found="no disc is marked, and none can be found without the image" if is_wanted else ""
         )
-    line = centreline(mask)
     try:
         found = find_discs(image.volume, line)
     except MissingPackageError as error:  # a mask is measured without ONNX Runtime too
@@ -263,25 +252,3 @@ def canonical_range(volume: Volume, slice_range: tuple[int, int] | None) -> tupl
         )
     ends = volume.from_input_slice(first), volume.from_input_slice(end - 1)
     return min(ends), max(ends) + 1
-
-
-def fingerprint(volume: Volume) -> str:
-    """SHA-256 over shape, grid (to 1e-4 mm) and voxels: tells whether a result belongs to this very input."""
-    voxels = volume.ijk
-    digest = hashlib.sha256(repr((voxels.shape, voxels.dtype.str)).encode())
-    digest.update((np.round(volume.ijk_to_ras, 4) + 0.0).tobytes())
-    for first in range(0, len(voxels), _HASHED_PLANES):
-        digest.update(_in_c_order(voxels[first : first + _HASHED_PLANES]).data)
-    return digest.hexdigest()
-
-
-def _in_c_order(block: NDArray) -> NDArray:
-    """The same in C order. Copied slice by slice along the axis of the longest steps in memory, which is four times
-    as fast as numpy's own copy of an array that lies the other way round, as what was read from a file does."""
-    if block.flags.c_contiguous:
-        return block
-    ordered = np.empty(block.shape, block.dtype)
-    farthest = int(np.argmax(block.strides))
-    for to, of in zip(np.moveaxis(ordered, farthest, 0), np.moveaxis(block, farthest, 0), strict=True):
-        to[...] = of
-    return ordered

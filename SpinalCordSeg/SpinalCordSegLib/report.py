@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import io
 import logging
-import re
 import textwrap
 import warnings
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -573,12 +572,8 @@ _MADE = {
 }
 
 
-_AREA = "Area along the cord"
-
-
-def sections(case: Case, montage: bytes | None, plot: bytes | None = None) -> list[Section]:
-    """What the report of a case shows, the most important first. ``montage``: PNG, None where there is none; ``plot``:
-    that of the area, where it is drawn already."""
+def sections(case: Case, montage: bytes | None) -> list[Section]:
+    """What the report of a case shows, the most important first. ``montage``: PNG, None where there is none."""
     norm = None if case.levels is None else case.levels.norm
     note = "Dark line: area at a right angle to the cord. Light: area in the slice. Dashed: mean."
     if np.isfinite(case.slices.csa_95_mm2).any():
@@ -596,9 +591,9 @@ def sections(case: Case, montage: bytes | None, plot: bytes | None = None) -> li
         )
 
     decided = review_sentence(case)
-    if plot or can_draw(lambda: Canvas(1, 1)):
-        plot = plot or area_plot(case.slices, case.mean_csa_mm2, norm).png()
-        area = Section("picture", _AREA, note=note, picture=plot)
+    if can_draw(lambda: Canvas(1, 1)):
+        plot = area_plot(case.slices, case.mean_csa_mm2, norm).png()
+        area = Section("picture", "Area along the cord", note=note, picture=plot)
     else:
         area = Section("text", "Figures", note="Left out: the package matplotlib is not installed.")
     found = [
@@ -784,14 +779,12 @@ def _when(created: str) -> str:
 # ---- The page: one HTML file with its pictures inside, no script, no network
 
 
-def render(case: Case, montage: bytes | None, earlier: str = "") -> str:
-    """report.html, at any time from a saved case. ``montage``: PNG. ``earlier``: the page before, with the same areas,
-    whose plot is taken. Raises MissingPackageError without Jinja2."""
-    footer = "A person has to check the outline before any number here is used."
-    drawn = re.search(rf'alt="{_AREA}" src="data:image/png;base64,([A-Za-z0-9+/=]+)"', earlier)
-    shown = sections(case, montage, base64.b64decode(drawn[1]) if drawn else None)
-    state = state_sentence(case)
-    return html_page(f"Spinal cord: {case.name}", case.created, case.software_version, shown, footer, state)
+def render(case: Case, montage: bytes | None) -> str:
+    """report.html, at any time from a saved case. ``montage``: PNG. Raises MissingPackageError without Jinja2."""
+    footer, heading = "A person has to check the outline before any number here is used.", f"Spinal cord: {case.name}"
+    return html_page(
+        heading, case.created, case.software_version, sections(case, montage), footer, state_sentence(case)
+    )
 
 
 def html_page(

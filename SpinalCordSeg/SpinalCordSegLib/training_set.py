@@ -20,8 +20,7 @@ from SpinalCordSegLib.identity import Identity, differing
 from SpinalCordSegLib.image_io import read_labels, write_volume
 from SpinalCordSegLib.mask_versions import refuse_changed
 from SpinalCordSegLib.metrics import mask_sha256
-from SpinalCordSegLib.pipeline import fingerprint
-from SpinalCordSegLib.volume import Volume, place_on
+from SpinalCordSegLib.volume import Volume, fingerprint, place_on
 
 _SUBJECT = re.compile(r"[A-Za-z0-9]{1,40}")
 _SCANNER = {  # BIDS name → key of a report's acquisition

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
-from SpinalCordSegLib.morphometry import COMPLETE, Centreline, CordMeasures, centreline, mean_band_mm2, mean_csa
+from SpinalCordSegLib.morphometry import COMPLETE, Centreline, CordMeasures, mean_band_mm2, mean_csa
 from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.volume import Volume
 
@@ -200,7 +200,7 @@ def measure_levels(
 
 def _with_upper_end(report: LevelReport, mask: Volume, measures: CordMeasures, canonical_slice: int) -> LevelReport:
     """The same with what lies below the cord's upper end; a place that the disc C2/C3 contradicts is none."""
-    line = centreline(mask)
+    line = measures.line
     row = canonical_slice - int(line.canonical_slice[0])
     at_mm = float(line.arc_mm[row] + line.length_mm[row] / 2)
     disc_mm, (least_mm, most_mm) = report.discs_mm.get(DISC_NAMES[C2_C3]), _UPPER_END_ABOVE_C2_C3_MM
@@ -228,7 +228,7 @@ def _by_discs(
     if not options.discs:
         reason = options.not_found
         return LevelReport(reason=reason, norm=_norm((), options, facts)) if reason else None
-    line = centreline(mask)
+    line = measures.line
     if not len(line.arc_mm):
         return LevelReport(flags=(case_flag("levels", "no cord was found, so no level"),))
     if any(mark.from_points and line.nearest(mark.ras_mm or ())[1] < _INSIDE_CORD_MM for mark in options.discs):

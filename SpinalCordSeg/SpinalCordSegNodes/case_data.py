@@ -14,7 +14,7 @@ import slicer
 
 from SpinalCordSegLib.errors import InputFileError, OutputError, SpinalCordSegError
 from SpinalCordSegLib.review import Review
-from SpinalCordSegLib.volume import Volume, place_on
+from SpinalCordSegLib.volume import Volume, fingerprint, place_on
 from SpinalCordSegNodes.editing import read_review, write_review
 from SpinalCordSegNodes.results import add_result, read_case_folder
 from SpinalCordSegNodes.segmentations import MASK_ONLY, cord_segment_id, cropped_mask
@@ -51,7 +51,7 @@ class OpenCase:
         found in ``images``. Raises SpinalCordSegError."""
         from SpinalCordSegLib.case import AI_MASK, read_mask
 
-        case, page = read_case_folder(item.folder)
+        case = read_case_folder(item.folder)
         image, problem = _image_of(case, images)
         # without an image something to scroll through: the mask's own voxels
         volume = case.mask.with_ijk(np.asarray(case.mask.ijk).astype(np.uint8)) if image is None else image.volume
@@ -59,7 +59,7 @@ class OpenCase:
         if image is None:
             volume_node.SetAttribute(MASK_ONLY, "1")
         began = read_mask(item.folder, AI_MASK) if case.changes is not None else None
-        node = add_result(scene, case, volume_node, page, ai_mask=began).segmentation
+        node = add_result(scene, case, volume_node, ai_mask=began).segmentation
         write_review(node, cord_segment_id(node), case.review)
         path = None if image is None else image.path
         found = cls(item.case, item.folder, results, node, path, problem, case.mask_sha256)
@@ -195,8 +195,6 @@ class ImageFolder:
 
     def _same(self, one: _Source, wanted: str) -> FoundImage | None:
         """The image where its fingerprint is the one that is ``wanted``; "": no image's."""
-        from SpinalCordSegLib.pipeline import fingerprint
-
         which = one.name, one.path  # a file may hold several
         if not wanted or self._fingerprints.get(which, wanted) != wanted:
             return None

@@ -23,7 +23,6 @@ from SpinalCordSegNodes.results import (
     latest_follow_up,
     live_case,
     measured_cord,
-    montage_of,
     report_text,
     result_of,
 )
@@ -218,7 +217,7 @@ def write_review(segmentation: Any, segment_id: str, review: Review) -> None:
     segment.SetTag(_STATE, review_text(review).replace(":", "-").replace("|", " "))
     result = result_of(segmentation)
     if result is not None:
-        _into_report(result, review)
+        result.report.SetText(report_text(replace(result.case, review=review)))
 
 
 def ai_mask_of(segmentation: Any, segment_id: str) -> Volume | None:
@@ -246,12 +245,3 @@ def mask_sha256_of(segmentation: Any, segment_id: str) -> str:
     from SpinalCordSegLib.metrics import mask_sha256
 
     return mask_sha256(cleaned_mask(segmentation, segment_id))
-
-
-def _into_report(result: Result, review: Review) -> None:
-    from SpinalCordSegLib.report import render
-
-    case = replace(result.case, review=review)
-    result.report.SetText(report_text(case))
-    if result.page is not None and result.page.GetText():
-        result.page.SetText(render(case, montage_of(result.page.GetText())))

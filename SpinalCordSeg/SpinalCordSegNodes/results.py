@@ -5,14 +5,12 @@ The references, tables, plot and report texts are saved with the scene: after lo
 
 from __future__ import annotations
 
-import base64
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import slicer
 import slicer.util
@@ -48,27 +46,17 @@ if TYPE_CHECKING:
 
 
 _SUMMARY, _SLICES, _CHART = PREFIX + "Summary", PREFIX + "Slices", PREFIX + "Chart"
-_REPORT, _PAGE = PREFIX + "Report", PREFIX + "ReportPage"
+_REPORT = PREFIX + "Report"
 _MEASURED, _IMAGE = PREFIX + "MeasuredState", PREFIX + "ImageState"
 
 
-class CaseFolder(NamedTuple):
-    """``case``: with its mask in memory, whatever becomes of the folder. ``page``: of report.html, "" without one."""
-
-    case: Case
-    page: str = ""
-
-
-def read_case_folder(folder: Path) -> CaseFolder:
-    """Read what a command wrote for one case. Raises InputFileError when it is not complete; a page may be missing."""
+def read_case_folder(folder: Path) -> Case:
+    """What a command wrote for one case, with its mask in memory, whatever becomes of the folder. Raises InputFileError
+    when it is not complete."""
     from SpinalCordSegLib.case import Case  # slow libraries: only when a result is there
 
-    case, page = Case.load(folder), folder / "report.html"
-    try:
-        text = page.read_text(encoding="utf-8") if page.is_file() else ""
-    except (OSError, ValueError) as error:
-        raise InputFileError(f"the page of the result cannot be read ({error}): run it again") from error
-    return CaseFolder(replace(case, drawn=case.mask), text)
+    case = Case.load(folder)
+    return replace(case, drawn=case.mask)
 
 
 @dataclass(frozen=True)
@@ -80,7 +68,6 @@ class Result:
     slices: Any
     chart: Any
     report: Any
-    page: Any
 
     @property
     def case(self) -> Case:
@@ -97,11 +84,11 @@ def _case_of(report: str, table: str) -> Case:
     return replace(Case.from_json(json.loads(report)), slices=slices)
 
 
-def add_result(scene: Any, case: Case, volume_node: Any, page: str = "", *, ai_mask: Volume | None = None) -> Result:
-    """Nodes for a segmented volume: a new segmentation, its tables, plot and report. ``page``: of the report, HTML.
-    ``ai_mask``: where a person corrected the case's mask, what the AI had drawn."""
+def add_result(scene: Any, case: Case, volume_node: Any, *, ai_mask: Volume | None = None) -> Result:
+    """Nodes for a segmented volume: a new segmentation, its tables, plot and report. ``ai_mask``: where a person
+    corrected the case's mask, what the AI had drawn."""
     segmentation = add_segmentation(scene, case.mask, volume_node, provenance_of(case), ai_mask)
-    return add_measures(scene, case, segmentation, page)
+    return add_measures(scene, case, segmentation)
 
 
 def provenance_of(case: Case) -> dict[str, str]:
@@ -117,7 +104,7 @@ def provenance_of(case: Case) -> dict[str, str]:
     }
 
 
-def add_measures(scene: Any, case: Case, segmentation: Any, page: str = "", *, digest: str = "") -> Result:
+def add_measures(scene: Any, case: Case, segmentation: Any, *, digest: str = "") -> Result:
     """Tables, plot and report of a segmentation that is there already; its earlier ones stay in the scene, unbound.
 
     ``digest``: of the mask that was measured (CroppedMask.digest); "": of the cord's segment as it is now.
@@ -130,10 +117,9 @@ def add_measures(scene: Any, case: Case, segmentation: Any, page: str = "", *, d
     slices = scene.AddNewNodeByClass("vtkMRMLTableNode", f"{name} slices")
     report = add_text(scene, f"{name} report data", report_text(case))
     report.SetAttribute(_MEASURED_SLICES, case.slices.csv())
-    page_node = add_text(scene, f"{name} report page", page) if page else None
     fill_table(summary, summary_columns(case))
     fill_table(slices, slice_columns(case))
-    result = Result(segmentation, summary, slices, add_area_chart(scene, slices, f"{name} area"), report, page_node)
+    result = Result(segmentation, summary, slices, add_area_chart(scene, slices, f"{name} area"), report)
     _bind(scene, result)
     segment_id = cord_segment_id(segmentation)
     report.SetAttribute(_IMAGE, image_state(volume_node_of(segmentation)))
@@ -153,7 +139,7 @@ def take_own_result(segmentation: Any) -> None:
     if shared is None or scene is None or _first_bound_to(scene, shared.report) is segmentation:
         return
     segmentation.SetNodeReferenceID(_REPORT, None)
-    own = add_measures(scene, shared.case, segmentation, "" if shared.page is None else shared.page.GetText())
+    own = add_measures(scene, shared.case, segmentation)
     for key in (_MEASURED, _IMAGE):
         own.report.SetAttribute(key, shared.report.GetAttribute(key))
 
@@ -167,7 +153,7 @@ def _first_bound_to(scene: Any, report: Any) -> Any:
 
 def _bind(scene: Any, result: Result) -> None:
     tables = {_SUMMARY: result.summary, _SLICES: result.slices, _CHART: result.chart}
-    for role, node in (tables | {_REPORT: result.report, _PAGE: result.page}).items():
+    for role, node in (tables | {_REPORT: result.report}).items():
         result.segmentation.SetNodeReferenceID(role, node.GetID() if node is not None else None)
         if node is not None and role in tables:
             place_with(scene, node, result.segmentation)
@@ -197,8 +183,7 @@ def result_of(segmentation: Any) -> Result | None:
     """The result bound to a segmentation; None when it was never measured by us, or its report was deleted."""
     if segmentation is None or segmentation.GetNodeReference(_REPORT) is None:
         return None
-    roles = (_SUMMARY, _SLICES, _CHART, _REPORT, _PAGE)
-    return Result(segmentation, *(segmentation.GetNodeReference(role) for role in roles))
+    return Result(segmentation, *map(segmentation.GetNodeReference, (_SUMMARY, _SLICES, _CHART, _REPORT)))
 
 
 def add_text(scene: Any, name: str, text: str) -> Any:
@@ -218,9 +203,6 @@ def is_measured(result: Result, digest: str) -> bool:
 def is_measured_on(result: Result, state: str) -> bool:
     """Whether the image is the one that was measured (``state``: see image_state); True where that is not known."""
     return result.report.GetAttribute(_IMAGE) in (None, "", state)
-
-
-_PICTURE = re.compile(r'alt="Pictures" src="data:image/png;base64,([A-Za-z0-9+/=]+)"')
 
 
 def write_result_folder(
@@ -249,12 +231,6 @@ def write_result_folder(
     if image is not None:
         case = replace(case, image=Image(image, folder, case.name))
     save_case(case, folder, mask_format=mask_format, has_pictures=image is not None)
-
-
-def montage_of(page: str) -> bytes | None:
-    """The overview picture that a report page carries, PNG; None where it carries none."""
-    found = _PICTURE.search(page)
-    return None if found is None else base64.b64decode(found.group(1))
 
 
 def cleaned_mask(node: Any, segment_id: str) -> Volume:

@@ -18,7 +18,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from SpinalCordSegLib.errors import GeometryError, OutputError, SpinalCordSegError, VoxelError
 from SpinalCordSegLib.identity import identity_words, patient_words, safe_name
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume import Volume, fingerprint
 
 
 def volume_from_node(node: Any) -> Volume:
@@ -245,8 +245,6 @@ def case_name_of(scene: Any, node: Any) -> str:
 
 def image_state(volume_node: Any) -> str:
     """Fingerprint of the voxels and the grid as they are now; "" without a volume that can be measured."""
-    from SpinalCordSegLib.pipeline import fingerprint  # slow libraries: not when the panel opens
-
     try:
         return "" if volume_node is None else fingerprint(volume_from_node(volume_node))
     except SpinalCordSegError:

@@ -35,7 +35,7 @@ from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegLib.worker import HEARTBEAT, RERUN_MASK, SCRATCH_VARIABLE, ScratchFolder
 from SpinalCordSegNodes.editing import ai_mask_of
-from SpinalCordSegNodes.results import CaseFolder, read_case_folder, result_of, write_result_folder
+from SpinalCordSegNodes.results import read_case_folder, result_of, write_result_folder
 from SpinalCordSegNodes.segmentations import mask_of_segment, volume_behind, volume_node_of
 from SpinalCordSegNodes.views import Discs
 from SpinalCordSegNodes.volumes import case_name_of, volume_from_node
@@ -382,18 +382,18 @@ def write_images(folder: Path, images: Mapping[str, Volume]) -> None:
         write_volume(volume, folder / name, compress=False)
 
 
-def segment_job(volume_node: Any, model: Path, device: str) -> Job[CaseFolder]:
+def segment_job(volume_node: Any, model: Path, device: str) -> Job[Case]:
     """Find the cord in a volume and measure it."""
     name = case_name_of(slicer.mrmlScene, volume_node)
     arguments = ["segment", IMAGE, *_OUTPUT, "--code", name, "--model", str(model), "--device", device]
     return Job(PROGRAM, arguments, _read_case, images={IMAGE: volume_from_node(volume_node)})
 
 
-def _read_case(folder: Path, event: dict[str, Any]) -> CaseFolder:
+def _read_case(folder: Path, event: dict[str, Any]) -> Case:
     return read_case_folder(folder / str(event.get("folder")))
 
 
-def measure_job(segmentation: Any, segment_id: str, by: str = "") -> Job[CaseFolder]:
+def measure_job(segmentation: Any, segment_id: str, by: str = "") -> Job[Case]:
     """Measure a mask of the scene in full: the AI's as corrected by a person (``by``), any other as a mask made
     elsewhere."""
     mask = mask_of_segment(segmentation, segment_id)
@@ -417,7 +417,7 @@ def measure_job(segmentation: Any, segment_id: str, by: str = "") -> Job[CaseFol
 
 def store_job(
     case: Path, mask: Volume, image: Path | None, by: str, *, reopen: bool = False, discs: Sequence[str] = ()
-) -> Job[CaseFolder]:
+) -> Job[Case]:
     """A corrected mask into the case's own folder; the result is the case as its folder has it then. ``by``: who
     corrected; ``image``: for the pictures; ``reopen``: also where the case was accepted; ``discs``: see
     ``Discs.arguments``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import slicer
 import slicer.util
@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from SpinalCordSegLib.errors import ConfigurationError, SpinalCordSegError
-from SpinalCordSegNodes.results import CaseFolder, add_measures, write_result_folder
+from SpinalCordSegNodes.results import add_measures, write_result_folder
 from SpinalCordSegNodes.segmentations import cropped_mask, image_node_of, volume_node_of
 from SpinalCordSegNodes.volumes import is_other_patient, label_of, volume_from_node
 from SpinalCordSegWidgets.current_mask import CurrentMask
@@ -24,6 +24,9 @@ from SpinalCordSegWidgets.review_section import ReviewSection
 from SpinalCordSegWidgets.section import OTHER_PATIENT, Section, in_scene, short
 from SpinalCordSegWidgets.segment_section import SegmentSection
 from SpinalCordSegWidgets.work_list import WorkListBar
+
+if TYPE_CHECKING:
+    from SpinalCordSegLib.case import Case
 
 _STATUS_MS = 8000
 
@@ -258,13 +261,13 @@ class Panel:
                 self.work_list.measure_job(segmentation, segment_id)
                 or measure_job(segmentation, segment_id, self.review.reviewer)
             ),
-            lambda found: self._on_measured(found, segmentation, digest, then),
+            lambda case: self._on_measured(case, segmentation, digest, then),
         )
 
-    def _on_measured(self, found: CaseFolder, segmentation: Any, digest: str, then: Callable[[], None]) -> None:
+    def _on_measured(self, case: Case, segmentation: Any, digest: str, then: Callable[[], None]) -> None:
         if self.is_gone(segmentation):
             return
-        add_measures(slicer.mrmlScene, found.case, segmentation, found.page, digest=digest)
+        add_measures(slicer.mrmlScene, case, segmentation, digest=digest)
         measured = volume_node_of(segmentation) or segmentation
         self.show_message(_("{name}: measured.").format(name=label_of(slicer.mrmlScene, measured)))
         self.work_list.note_measured(segmentation, digest)

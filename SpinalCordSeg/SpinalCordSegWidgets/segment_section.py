@@ -16,7 +16,7 @@ from slicer.i18n import tr as _
 from SpinalCordSegLib.errors import ModelFileError, SpinalCordSegError
 from SpinalCordSegLib.model.checkpoint import Checkpoint, find_models, load_card, publish_model, user_models_folder
 from SpinalCordSegNodes.editing import untouched_result
-from SpinalCordSegNodes.results import CaseFolder, add_result, remove_result
+from SpinalCordSegNodes.results import add_result, remove_result
 from SpinalCordSegNodes.volumes import image_state, label_of, volume_from_node
 from SpinalCordSegWidgets.install import (
     SIZE,
@@ -305,10 +305,10 @@ class SegmentSection(Section):
         before, state = self.current.node, image_state(volume)
         self.panel.start(
             lambda: segment_job(volume, model, device),
-            lambda found: self._on_segmented(found, volume, state, before),
+            lambda case: self._on_segmented(case, volume, state, before),
         )
 
-    def _on_segmented(self, found: CaseFolder, volume: Any, state: str, before: Any) -> None:
+    def _on_segmented(self, case: Case, volume: Any, state: str, before: Any) -> None:
         """``state``, ``before``: of the image, and the mask, at Apply. Another mask, chosen meanwhile, stays."""
         if self.panel.is_gone(volume):
             return
@@ -318,16 +318,16 @@ class SegmentSection(Section):
             self.panel.show_message(text.format(name=name))
             return
         earlier = untouched_result(slicer.mrmlScene, volume) if self.ui.replaceLastBox.checked else None
-        made = self.panel.attempt(lambda: add_result(slicer.mrmlScene, found.case, volume, found.page))
+        made = self.panel.attempt(lambda: add_result(slicer.mrmlScene, case, volume))
         if not made:
             return
         if self.current.node is before:
             self.current.set(made[0].segmentation)
         if earlier is not None and earlier is not self.current.node:
             remove_result(slicer.mrmlScene, earlier)
-        device = str(found.case.device).replace("cpu", _("the CPU"))
+        device = str(case.device).replace("cpu", _("the CPU"))
         text = _("{name}: done in {seconds:.0f} s on {device}.")
-        self.panel.show_message(text.format(name=name, seconds=found.case.seconds, device=device))
+        self.panel.show_message(text.format(name=name, seconds=case.seconds, device=device))
 
     def _on_model(self) -> None:
         if self.panel.parameters is not None:

@@ -15,7 +15,6 @@ from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegLib.review import ACCEPTED, Review
 from SpinalCordSegNodes.case_data import ImageFolder, OpenCase
 from SpinalCordSegNodes.editing import read_review, write_review
-from SpinalCordSegNodes.results import CaseFolder
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment, volume_node_of
 from SpinalCordSegNodes.views import Discs, show_alone
 from SpinalCordSegWidgets.jobs import Job, store_job
@@ -171,7 +170,7 @@ class WorkListBar(Section):
             self.case = here[0] if here else self.case
         super().changed()
 
-    def measure_job(self, segmentation: Any, segment_id: str) -> Job[CaseFolder] | None:
+    def measure_job(self, segmentation: Any, segment_id: str) -> Job[Case] | None:
         """A corrected case of the list is measured in its own folder; None for any other mask.
 
         Raises SpinalCordSegError, OutputError where somebody else has changed the folder meanwhile."""

@@ -21,9 +21,9 @@ from SpinalCordSegLib import report
 from SpinalCordSegLib.case import ModelSummary, save_case
 from SpinalCordSegLib.dicom import save_bare
 from SpinalCordSegLib.image_io import read_image
-from SpinalCordSegLib.pipeline import fingerprint, measure_mask
+from SpinalCordSegLib.pipeline import measure_mask
 from SpinalCordSegLib.review import Review
-from SpinalCordSegLib.volume import Volume, lps_to_ras
+from SpinalCordSegLib.volume import Volume, fingerprint, lps_to_ras
 
 MR_IMAGE, ENHANCED_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"
 ROW_MM, COLUMN_MM, STEP_MM = 0.75, 0.5, 3.0

@@ -17,8 +17,8 @@ from SpinalCordSegLib.errors import ConfigurationError, GeometryError
 from SpinalCordSegLib.image_io import Image
 from SpinalCordSegLib.model.checkpoint import Calibration
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
-from SpinalCordSegLib.pipeline import SegmentOptions, canonical_range, fingerprint, measure_mask, segment_image
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.pipeline import SegmentOptions, canonical_range, measure_mask, segment_image
+from SpinalCordSegLib.volume import Volume, fingerprint
 
 CONFIG = PhantomConfig(shape=(60, 48, 10), spacing_mm=(0.6, 0.8, 3.0))
 CHECKPOINT = SimpleNamespace(name="made up", version="1", sha256="ab", licence="none", provenance={}, scores={})

@@ -21,7 +21,7 @@ from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.image_io import read_image
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
-from SpinalCordSegLib.pipeline import fingerprint
+from SpinalCordSegLib.volume import fingerprint
 
 NECK = make_phantom(PhantomConfig(shape=(40, 44, 12), spacing_mm=(1, 1, 2.0), noise=0.01))
 VOXELS, GRID = NECK.image.ijk.astype(np.int16), NECK.image.ijk_to_ras

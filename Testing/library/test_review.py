@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 
-from SpinalCordSegLib import report
 from SpinalCordSegLib.case import Case, save_case, update_review
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import ConfigurationError
@@ -69,7 +68,7 @@ def test_the_worst_flagged_slices_come_first() -> None:
     assert queue[1].kinds == ("area", "low_confidence") and queue[1].message == "c; d"
 
 
-def test_a_decision_lands_in_the_report_and_on_the_page(neck, tmp_path, monkeypatch) -> None:
+def test_a_decision_lands_in_the_report_and_on_the_page(neck, tmp_path) -> None:
     folder = neck.finish(neck.write(tmp_path / "series"), tmp_path / "neck")
     sha256 = Case.load(folder).mask_sha256
 
@@ -83,14 +82,9 @@ def test_a_decision_lands_in_the_report_and_on_the_page(neck, tmp_path, monkeypa
     assert "data:image/png;base64," in page(), "the picture stays"
     update_review(folder, lambda one: decided(one, REJECTED, "B", mask_sha256="of another"))
     assert "ejected by B" in page() and "ATTENTION: decided on another mask" in page()
-    drawn, draw = [], report.area_plot
-    monkeypatch.setattr(report, "area_plot", lambda *one: drawn.append(one) or draw(*one))
-    update_review(folder, lambda one: decided(one, REJECTED, "C"))
-    assert "ejected by C" in page() and not drawn, "the plot of the page before"
-    for text, n in (("damaged \ufffd", 1), ("", 2)):
-        (folder / "report.html").write_text(text, encoding="utf-16")
-        update_review(folder, lambda one: decided(one, REJECTED, "D"))
-        assert "ejected by D" in page() and len(drawn) == n and page().count("data:image/png;base64,") == 2
+    (folder / "report.html").write_text("damaged \ufffd", encoding="utf-16")
+    update_review(folder, lambda one: decided(one, REJECTED, "D"))
+    assert "ejected by D" in page() and page().count("data:image/png;base64,") == 2
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from slicer_standins.desktop import click, wait_until
 from cmake_lists import install
 from SpinalCordSegLib import report
 from SpinalCordSegLib.case import Case
-from SpinalCordSegNodes.results import CaseFolder, add_result, result_of
+from SpinalCordSegNodes.results import add_result, result_of
 from SpinalCordSegNodes.views import centre_of_slice
 from SpinalCordSegNodes.volumes import image_state, node_from_volume
 
@@ -29,7 +29,7 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 def done(panel, scene):
     """The panel with one finished case shown."""
     volume = node_from_volume(scene, grey_volume(cord_mask()), "t1")
-    result = add_result(slicer.mrmlScene, finished_case(cord_mask()), volume, "<html></html>")
+    result = add_result(slicer.mrmlScene, finished_case(cord_mask()), volume)
     panel.ui.maskSelector.setCurrentNode(result.segmentation)
     for section in panel.panel.sections:
         section.button.collapsed = False
@@ -127,7 +127,7 @@ def test_a_run_that_ends_while_the_user_is_elsewhere_is_shown_on_coming_back(don
     former, volume = done.ui.maskSelector.currentNode(), node_from_volume(scene, grey_volume(cord_mask()), "t2")
     done.ui.volumeSelector.setCurrentNode(volume)
     scripted.leave(done)
-    done.panel.segment._on_segmented(CaseFolder(finished_case(cord_mask())), volume, image_state(volume), former)
+    done.panel.segment._on_segmented(finished_case(cord_mask()), volume, image_state(volume), former)
     scripted.enter(done)
     shown = done.ui.maskSelector.currentNode()
     assert shown is not former and shown.GetName() == "t2 spinal cord AI" and "t2: done in" in done.ui.statusLabel.text
@@ -232,7 +232,7 @@ def test_a_run_has_a_folder_of_its_own_and_may_replace_the_last_one(done, scene)
         return hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node))
 
     def apply() -> None:
-        found, before = CaseFolder(finished_case(cord_mask()), "<html></html>"), done.panel.current.node
+        found, before = finished_case(cord_mask()), done.panel.current.node
         done.panel.segment._on_segmented(found, volume, image_state(volume), before)
 
     result = result_of(first)

@@ -28,7 +28,7 @@ from SpinalCordSegNodes.volumes import node_from_volume
 def done(panel, scene, monkeypatch):
     """The panel with one finished case, sections Review and Correct open, a reviewer at work."""
     volume = node_from_volume(scene, grey_volume(cord_mask()), "t1")
-    result = add_result(slicer.mrmlScene, finished_case(cord_mask()), volume, "<html></html>")
+    result = add_result(slicer.mrmlScene, finished_case(cord_mask()), volume)
     panel.panel.current.set(result.segmentation)
     for section in (panel.panel.review, panel.panel.levels):
         section.button.collapsed = False
@@ -303,7 +303,7 @@ def masks(panel, scene):
     """Two finished masks of one image, the first is current."""
     volume = node_from_volume(scene, grey_volume(cord_mask()), "t1")
     case = finished_case(cord_mask())
-    found = [add_result(slicer.mrmlScene, case, volume, "<html></html>").segmentation for _ in range(2)]
+    found = [add_result(slicer.mrmlScene, case, volume).segmentation for _ in range(2)]
     _take(panel, found[0])
     return found
 
@@ -355,8 +355,7 @@ def test_a_clone_is_edited_reviewed_and_measured_for_itself(panel, scene, masks,
     _take(panel, clone)
     ours, theirs = result_of(clone), result_of(masks[0])
     assert _shown(panel) == measured and not panel.panel.current.live.stale
-    assert ours.page.GetText() == theirs.page.GetText() and ours.page.GetHideFromEditors()
-    for role in ("summary", "slices", "chart", "report", "page"):
+    for role in ("summary", "slices", "chart", "report"):
         assert getattr(ours, role) is not getattr(theirs, role)
     panel.panel.review.ui.reviewerEdit.text = "Dr A. Meyer"
     panel.panel.review.decide("accepted")

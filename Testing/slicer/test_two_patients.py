@@ -17,7 +17,7 @@ from slicer_standins import scripted
 from slicer_standins.desktop import click, wait_until
 
 from SpinalCordSegNodes.editing import read_review
-from SpinalCordSegNodes.results import CaseFolder, add_follow_up, add_result
+from SpinalCordSegNodes.results import add_follow_up, add_result
 from SpinalCordSegNodes.segmentations import cord_segment_id
 from SpinalCordSegNodes.views import Discs
 from SpinalCordSegNodes.volumes import image_state, item_of, label_of, node_from_volume
@@ -142,7 +142,7 @@ def test_another_scene_takes_the_hand_only_where_it_is_opened(two, tmp_path, wha
 
 def test_a_run_that_ends_leaves_in_hand_what_was_chosen_meanwhile(two):
     _take(two.panel, two.bert)
-    found, state = CaseFolder(finished_case(cord_mask())), image_state(two.anna.volume)
+    found, state = finished_case(cord_mask()), image_state(two.anna.volume)
     two.sections.segment._on_segmented(found, two.anna.volume, state, two.anna.mask)
     assert two.sections.current.node is two.bert.mask and "anna: done" in two.panel.ui.statusLabel.text
 
@@ -155,7 +155,7 @@ def _replace_image(one) -> None:
 def test_a_run_on_an_image_that_was_replaced_meanwhile_is_not_kept(two):
     state = image_state(two.anna.volume)
     _replace_image(two.anna)
-    two.sections.segment._on_segmented(CaseFolder(finished_case(cord_mask())), two.anna.volume, state, two.anna.mask)
+    two.sections.segment._on_segmented(finished_case(cord_mask()), two.anna.volume, state, two.anna.mask)
     assert two.sections.current.node is two.anna.mask and "Apply again" in two.panel.ui.statusLabel.text
 
 

@@ -22,8 +22,8 @@ from SpinalCordSegLib.correction import store_correction
 from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegLib.image_io import read_image, read_labels, write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
-from SpinalCordSegLib.pipeline import fingerprint
 from SpinalCordSegLib.review import ACCEPTED, decided
+from SpinalCordSegLib.volume import fingerprint
 from SpinalCordSegNodes.case_data import ImageFolder
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.volumes import node_from_volume

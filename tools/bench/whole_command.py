@@ -20,7 +20,7 @@ import psutil
 from naive import naive_predict
 from stopwatch import Stopwatch
 
-from SpinalCordSegLib import batch, image_io, inference, pipeline
+from SpinalCordSegLib import batch, image_io, inference, pipeline, volume
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.model.cpu_engine import CpuEngine, cpu_threads
 
@@ -63,7 +63,7 @@ def measured(way: str, volume: Path, folder: Path) -> dict[str, Any]:
 
 def _watch_stages(watch: Stopwatch, way: str) -> None:
     watch.wrap(image_io, "read_image", "read")
-    watch.wrap(pipeline, "fingerprint", "read")
+    watch.wrap(volume, "fingerprint", "read")
     watch.wrap(batch, "save_case", "report")
     watch.wrap(pipeline, "find_cord", "measure")
     watch.wrap(pipeline, "_measured", "measure")
