@@ -39,7 +39,7 @@ def measure(mask: str | Path, image: str | Path | None = None, *, label: int | N
 
     Raises SpinalCordSegError.
     """
-    from SpinalCordSegLib.case import case_name_of_mask
+    from SpinalCordSegLib.case_folder import case_name_of_mask
     from SpinalCordSegLib.image_io import read_cord, read_image
     from SpinalCordSegLib.pipeline import measure_mask
     from SpinalCordSegLib.vertebral_levels import LevelOptions

@@ -12,14 +12,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from SpinalCordSegLib.case import (
-    Case,
-    Summary,
-    check_replaceable,
-    failed_row,
-    is_as_measured,
-    save_case,
-)
+from SpinalCordSegLib.case import Case, check_replaceable, is_as_measured, save_case
+from SpinalCordSegLib.case_folder import Summary, failed_row
 from SpinalCordSegLib.errors import (
     Cancelled,
     ConfigurationError,

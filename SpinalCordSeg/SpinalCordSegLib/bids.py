@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from SpinalCordSegLib.case import SUMMARY_COLUMNS, Case, is_as_measured
+from SpinalCordSegLib.case import Case, is_as_measured
+from SpinalCordSegLib.case_folder import SUMMARY_COLUMNS
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError, OutputError
 from SpinalCordSegLib.files import file_stem, output_errors, remove_abandoned_parts, write_json, write_text
 from SpinalCordSegLib.image_io import find_inputs, write_volume

@@ -1,4 +1,4 @@
-"""A measured cord as one typed object, and the folder it is kept in.
+"""A measured cord as one typed object, read from its folder and written into it.
 
 report.json holds the fields of Case, slices.csv its SliceTable; beside them lie the mask, the montage and the page. A
 folder appears whole or not at all. Every decision about replacing a mask rests on its fingerprint, not on a state that
@@ -9,26 +9,43 @@ somebody wrote: what a person drew, corrected or accepted is never replaced by t
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import logging
 import os
-import re
 import secrets
 import shutil
-import zipfile  # noqa: TID251  (for the error that numpy raises)
-import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from itertools import compress
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
 import numpy as np
 
+from SpinalCordSegLib.case_folder import (
+    AI_MASK,
+    BACKDROP,
+    GIVEN_MASK,
+    SCHEMA,
+    SUMMARY_COLUMNS,
+    UNREADABLE_MASK,
+    VERSIONS,
+    altered_files,
+    case_mask,
+    file_sha256,
+    fingerprints,
+    own_mask_sha256,
+    put_in_place,
+    raw_report,
+    read_mask,
+    refresh_summary,
+    refuse_strangers,
+    restore_interrupted,
+    versions,
+    write_backdrop,
+)
 from SpinalCordSegLib.errors import (
     ConfigurationError,
     InputFileError,
@@ -40,9 +57,7 @@ from SpinalCordSegLib.errors import (
 )
 from SpinalCordSegLib.files import (
     from_json,
-    is_locked,
     is_plain_name,
-    json_object,
     locked,
     output_errors,
     parse_json,
@@ -51,9 +66,8 @@ from SpinalCordSegLib.files import (
     write_json,
     write_text,
 )
-from SpinalCordSegLib.identity import Identity, safe_case_name, stated_scanner
+from SpinalCordSegLib.identity import Identity, stated_scanner
 from SpinalCordSegLib.image_io import Image, is_volume_file, read_labels, write_volume
-from SpinalCordSegLib.mask_versions import MaskVersions
 from SpinalCordSegLib.metrics import MaskChanges, mask_changes, mask_sha256
 from SpinalCordSegLib.morphometry import NO_LINE, Centreline, CordMeasures
 from SpinalCordSegLib.quality_control import FlaggedSlice
@@ -70,28 +84,19 @@ from SpinalCordSegLib.review import (
     with_act,
     with_seen,
 )
-from SpinalCordSegLib.slice_table import SliceTable, counted, csv_text
+from SpinalCordSegLib.slice_table import SliceTable, counted
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.vertebral_levels import BELOW_UPPER_END, LevelOptions, LevelReport
-from SpinalCordSegLib.volume import Volume, bounding_box, place_on
+from SpinalCordSegLib.volume import Volume, place_on
 
-SCHEMA = "SpinalCordSeg report"
 SCHEMA_VERSION = 2
 MASK_FORMATS = ("nii.gz", "seg.nrrd", "nrrd")
-AI_MASK, GIVEN_MASK = "mask_ai", "mask_given"
-"""The mask that corrections begin from, beside "mask": the AI's lies there from the start."""
-BACKDROP = "pictures.npz"
-"""Grey values about the cord, so that the pictures of a correction show the image though it is not at hand."""
-VERSIONS = "versions"
-"""The folder in a case's own with every mask that a person made or accepted."""
 
 # Of the DICOM header, what tells how the image was made; nothing that tells of whom.
 _ACQUISITION = (
     "number", "modality", "manufacturer", "model", "field_strength_t", "sequence", "dimension",
     "repetition_time_ms", "echo_time_ms", "inversion_time_ms", "flip_angle_deg", "slice_thickness_mm", "contrast_agent",
 )  # fmt: skip
-_REPLACED = re.compile(r"\.(.+)\.[0-9a-f]{12}\.old", re.DOTALL)
-_AROUND_MM = 50.0  # of the image about the cord is kept for the pictures
 _MOST_LABELS = 64  # a file with more different values is an image
 _LONGEST_BYTES = 230  # of a folder's name, so that the hidden names beside it are not too long for the disk
 
@@ -233,7 +238,7 @@ class Case(CordMeasures):
             return ()
         found = []
         if not is_as_measured(self):
-            found.append(f"{folder}: {_UNREADABLE_MASK if own_mask_sha256(folder) == '' else _ANOTHER_MASK}")
+            found.append(f"{folder}: {UNREADABLE_MASK if own_mask_sha256(folder) == '' else _ANOTHER_MASK}")
         for name in _masks_beside(self, folder):
             found.append(
                 f"{folder / name} was not taken in: the figures are of {self.mask_file}, not of it; to take it in:"
@@ -254,7 +259,7 @@ class Case(CordMeasures):
     @property
     def altered(self) -> tuple[str, ...]:
         """Files beside the mask that figures rest on and that somebody changed: the table, the mask it began as."""
-        return () if self.folder is None else _altered(self.folder, self.sha256)
+        return () if self.folder is None else altered_files(self.folder, self.sha256)
 
     @property
     def lost(self) -> tuple[str, ...]:
@@ -424,53 +429,11 @@ class Case(CordMeasures):
         return replace(case, slices=slices, report_sha256=hashlib.sha256(data).hexdigest())
 
 
-SUMMARY_COLUMNS = {
-    "case": "name of the case",
-    "state": "done or failed",
-    "reason": "why it failed",
-    "source": "path of the input below the folder that all inputs share; “…” where the path would name the patient, or"
-    " no DICOM header gives the name; empty with `--code`",
-    "volume_mm3": "of the whole cord found; it follows coverage, so read them together",
-    "length_mm": "along the centreline of the whole cord found",
-    "mean_csa_mm2": "length-weighted over the measured slices (`--range`: those of the range), imputed ones left out",
-    "mean_csa_95_mm2": "half of the mean area's 95 % band; none where a person drew a slice",
-    "sd_csa_mm2": "standard deviation between the same slices",
-    "n_slices": "those that the mean rests on",
-    "coverage": "share 0 to 1 of the range's slices that have cord",
-    "imputed_share": "share 0 to 1 of the measured slices that are imputed, and so no part of the mean",
-    "c2_mean_csa_mm2": "mean area over the vertebral level C2",
-    "c3_mean_csa_mm2": "mean area over the vertebral level C3",
-    "c2_c3_mean_csa_mm2": "mean area over C2 and C3",
-    "c2_c3_mean_csa_95_mm2": "half of its 95 % band",
-    "c2_c3_sd_csa_mm2": "standard deviation between the slices of C2 and C3",
-    "c2_c3_coverage": "share 0 to 1 of C2 and C3 that the measured cord covers",
-    "below_upper_end_mean_csa_mm2": f"mean area {BELOW_UPPER_END} of the cord, at the foramen magnum, where the program"
-    " found that end in the image; whatever the discs are",
-    "below_upper_end_coverage": "share 0 to 1 of that interval that the measured cord covers",
-    "disc": "where the levels come from: marked, or found by the program; empty where there are none",
-    "n_flags": "number of flags",
-    "flags": "their kinds, separated by blanks",
-    "review_state": "ai, given, in review, to correct, corrected, accepted or rejected",
-    "scanner": "manufacturer, model and field strength, where a DICOM header or the JSON file beside a NIfTI states"
-    " them",
-    "contrast": "of the image by its grey values: T1w-like (fluid darker than cord), T2w-like (far brighter than cord,"
-    " muscle and fat), other",
-    "device": "what the network was computed on",
-    "model": "name of the model; empty for a mask made elsewhere",
-    "model_version": "its version",
-    "software_version": "of SpinalCordSeg",
-    "seconds": "computing time",
-}
-"""Of summary.csv: the meaning of each column."""
 _ANOTHER_MASK = (
     "the mask was changed after it was measured, so the figures do not belong to it: take it in by spinalcordseg"
     " correct CASE_FOLDER MASK, or measure it into another folder"
 )
 _ALTERED = "was changed after it was written, so it is not what the figures rest on"
-_UNREADABLE_MASK = (
-    "the mask cannot be read. What is written here appears whole, so another program saves it just now, or broke off:"
-    " wait, or save it again there; the mask before it lies in versions or as mask_ai"
-)
 CHANGED_MEANWHILE = "was changed by somebody else meanwhile, and nothing was replaced: look at it and do it again"
 
 
@@ -483,43 +446,10 @@ def with_measures(case: Case, measures: CordMeasures) -> Case:
 # A case on the disk.
 
 
-def read_mask(folder: Path, name: str = "mask") -> Volume | None:
-    """A mask of a case's folder, bool, whoever drew it: "mask", or AI_MASK or GIVEN_MASK, the one a correction began
-    from; None where there is none. Raises InputFileError."""
-    labels = _read_labels(folder, name)
-    return None if labels is None else labels.with_voxels(labels.voxels != 0)
-
-
 def original_mask(case: Case, folder: Path) -> Volume | None:
     """The mask that corrections begin from; None where it is gone or was changed since."""
     name = GIVEN_MASK if case.mask_state == "given" else AI_MASK
     return None if any(one.startswith(name) for one in case.altered) else read_mask(folder, name)
-
-
-def _read_labels(folder: Path, name: str) -> Volume | None:
-    files = sorted(folder.glob(f"{name}.*"))
-    own = [path for path in files if path.name in _names_of(folder)] or files
-    if not own:
-        return None
-    try:
-        return read_labels(own[0])
-    except SpinalCordSegError as error:
-        raise InputFileError(f"{folder}: {_UNREADABLE_MASK}") from error
-
-
-def case_mask(folder: Path) -> Volume:
-    """The mask in a case's folder as it is now. Raises InputFileError where there is none."""
-    mask = read_mask(folder)
-    if mask is None:
-        raise InputFileError(f"{folder} holds no mask: give the folder of one finished case")
-    return mask
-
-
-def case_name_of_mask(path: Path) -> str:
-    """What a mask that is measured is called: after its file, or after its folder where it is a finished case's own."""
-    if path.name.partition(".")[0] == "mask" and path.name in _names_of(path.parent):
-        return safe_case_name(path.parent / f"{path.parent.name}.nii.gz")
-    return safe_case_name(path)
 
 
 def save_case(
@@ -552,10 +482,10 @@ def save_case(
     with output_errors(folder), locked(folder):
         restore_interrupted(folder.parent, folder.name)
         remove_abandoned_parts(folder.parent)
-        there = _fingerprints(folder)
+        there = fingerprints(folder)
         if replaces is None:
             case = _with_past(case, check_replaceable(folder))
-            given = read_mask(folder) if (_raw_report(folder) or {}).get("mask_state") == "given" else None
+            given = read_mask(folder) if (raw_report(folder) or {}).get("mask_state") == "given" else None
             if given is not None and mask_sha256(given) != case.mask_sha256:
                 versions(folder).save(given, state=GIVEN)
         else:
@@ -567,13 +497,13 @@ def save_case(
             for name, source in (copies or {}).items():
                 shutil.copyfile(source, temporary / name)
             case = _fill(case, temporary, mask_format, save_probability, has_pictures)
-            _refuse_strangers(folder, case.files)
-            if _fingerprints(folder) != there:  # the pictures took a while
+            refuse_strangers(folder, case.files)
+            if fingerprints(folder) != there:  # the pictures took a while
                 raise WouldReplaceError(f"{folder} {CHANGED_MEANWHILE}")
-            _put_in_place(temporary, folder)
+            put_in_place(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    return replace(case, folder=folder, report_sha256=_file_sha256(folder / "report.json"))
+    return replace(case, folder=folder, report_sha256=file_sha256(folder / "report.json"))
 
 
 def _with_past(case: Case, earlier: Case | None) -> Case:
@@ -597,7 +527,7 @@ def check_replaceable(folder: Path) -> Case | None:
             raise OutputError(f"cannot write {folder}: a file of that name is in the way; choose another output folder")
         if not folder.is_dir() or not any(folder.iterdir()):
             return None
-    content = _raw_report(folder)
+    content = raw_report(folder)
     if content is None:
         raise WouldReplaceError(
             f"{folder} holds files that are not a result of SpinalCordSeg and would be replaced;"
@@ -612,7 +542,7 @@ def check_replaceable(folder: Path) -> Case | None:
         )
     own = own_mask_sha256(folder)
     if own == "":
-        raise WouldReplaceError(f"{folder}: {_UNREADABLE_MASK}")
+        raise WouldReplaceError(f"{folder}: {UNREADABLE_MASK}")
     if own not in (None, content.get("mask_sha256")):
         raise WouldReplaceError(f"{folder}: {_ANOTHER_MASK}")
     if own and versions(folder).holds(own):  # whatever the report says
@@ -621,7 +551,7 @@ def check_replaceable(folder: Path) -> Case | None:
             " machine: choose another output folder, or move this one away first"
         )
     sha256 = content.get("sha256")
-    for name in _altered(folder, sha256 if isinstance(sha256, dict) else {}):
+    for name in altered_files(folder, sha256 if isinstance(sha256, dict) else {}):
         if name.startswith("mask"):
             raise WouldReplaceError(f"{folder / name} {_ALTERED}, and would be replaced: move it away first")
     try:
@@ -643,37 +573,13 @@ def is_as_measured(case: Case) -> bool:
     if case.folder is None:
         return False
     # to read the bytes takes a hundredth of the time that their voxels take
-    if case.sha256.get(case.mask_file, "") == _file_sha256(case.folder / case.mask_file) != "":
+    if case.sha256.get(case.mask_file, "") == file_sha256(case.folder / case.mask_file) != "":
         return True
     grid = Volume.from_ijk(np.zeros(case.input.shape, bool), np.array(case.input.ijk_to_ras))
     try:  # as voxels alone do not tell where they lie
         return own_mask_sha256(case.folder) == case.mask_sha256 and place_on(case_mask(case.folder), grid) is not None
     except SpinalCordSegError:
         return False
-
-
-def own_mask_sha256(folder: Path) -> str | None:
-    """None where there is no mask, "" for one that cannot be read; one of several labels is nobody's but a person's."""
-    try:
-        labels = _read_labels(folder, "mask")
-    except SpinalCordSegError:
-        return ""
-    if labels is None:
-        return None
-    return "several labels " * (len(np.unique(labels.voxels)) > 2) + mask_sha256(labels)
-
-
-def _altered(folder: Path, sha256: Mapping[str, Any]) -> tuple[str, ...]:
-    """Files with other bytes than were written; the mask itself is known by its voxels."""
-    found = {name: _file_sha256(folder / name) for name in sha256 if is_plain_name(name) and name[:5] != "mask."}
-    return tuple(name for name, now in found.items() if now not in ("", sha256[name]))
-
-
-def _fingerprints(folder: Path) -> tuple[str, ...]:
-    """Of the report and of every file that may be its mask, by their bytes."""
-    return _file_sha256(folder / "report.json"), *(
-        _file_sha256(path) for path in sorted(folder.glob("mask*")) if path.is_file()
-    )
 
 
 def _take_in(case: Case, folder: Path, name: str) -> str:
@@ -734,35 +640,6 @@ def _check_unchanged(folder: Path, replaces: Case) -> Case:
     return now
 
 
-def _refuse_strangers(folder: Path, names: Iterable[str]) -> None:
-    """A person's own file under a name that is to be written, such as mask.nrrd beside our mask.nii.gz, stays."""
-    own = _names_of(folder)
-    there = [name for name in names if name not in own and (folder / name).exists()]
-    if there and own:
-        raise WouldReplaceError(
-            f"{folder / there[0]} is not of this case and would be replaced: move it away, or choose another format"
-        )
-
-
-def _raw_report(folder: Path) -> dict[str, Any] | None:
-    """Of a case of ours, whatever else is wrong with it; None for any other folder."""
-    content = json_object(folder / "report.json")
-    return content if content.get("schema") == SCHEMA else None
-
-
-def _names_of(folder: Path) -> set[str]:
-    """The files that the case in ``folder`` is made of, by its report."""
-    names = (_raw_report(folder) or {}).get("files")
-    return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
-
-
-def _file_sha256(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""
-
-
 def _fill(case: Case, folder: Path, mask_format: str, save_probability: bool, has_pictures: bool) -> Case:
     from SpinalCordSegLib.report import montage_png
 
@@ -775,13 +652,13 @@ def _fill(case: Case, folder: Path, mask_format: str, save_probability: bool, ha
     write_text(folder / "slices.csv", case.slices.csv())
     if has_pictures:
         if case.image is not None:
-            _write_backdrop(folder / BACKDROP, case.image.volume, case.mask)
+            write_backdrop(folder / BACKDROP, case.image.volume, case.mask)
         picture = montage_png(case)
         if picture is not None:
             (folder / "montage.png").write_bytes(picture)
         _write_page(case, folder)
     names = tuple(sorted([*(path.name for path in folder.iterdir()), "report.json"]))
-    sha256 = {name: _file_sha256(folder / name) for name in names if name.startswith("mask") or name == "slices.csv"}
+    sha256 = {name: file_sha256(folder / name) for name in names if name.startswith("mask") or name == "slices.csv"}
     case = replace(case, files=names, sha256=sha256)
     write_json(folder / "report.json", case.as_json())
     return case
@@ -798,96 +675,6 @@ def _write_page(case: Case, folder: Path) -> None:
         write_text(folder / "report.html", render(case, montage))
     except MissingPackageError as missing:
         _log.warning("%s", missing)
-
-
-def _write_backdrop(path: Path, image: Volume, mask: Volume) -> None:
-    """Keep grey values (0..255) of the image about the cord, along all its slices: a correction draws the pictures
-    anew, and by then the image often lies elsewhere (in an archive, on another computer)."""
-    box = bounding_box(mask.ijk)
-    if box is None:
-        return
-    along = mask.axes[0]
-    window = tuple(
-        slice(None)
-        if axis == along
-        else slice(max(0, part.start - round(_AROUND_MM / mm)), part.stop + round(_AROUND_MM / mm))
-        for axis, (part, mm) in enumerate(zip(box, mask.ijk_spacing_mm, strict=True))
-    )
-    values = image.ijk[window].astype(np.float32)
-    low, high = np.percentile(values[:: max(1, len(values) // 64)], (0.5, 99.9))
-    values -= low
-    values *= 255 / max(float(high - low), 1e-6)
-    grey = np.clip(values, 0, 255, out=values).astype(np.uint8)
-    np.savez_compressed(path, grey=grey, corner=[part.start or 0 for part in window])
-
-
-def read_backdrop(folder: Path, mask: Volume) -> Volume | None:
-    """The grey values kept for the pictures, on the grid of the case's ``mask``, 0 elsewhere; None where there are none
-    that can be read."""
-    try:
-        with np.load(folder / BACKDROP, allow_pickle=False) as kept:  # noqa: TID251  (allow_pickle=False)
-            grey, corner = kept["grey"], kept["corner"].tolist()
-        voxels = np.zeros(mask.ijk_shape, np.uint8)
-        voxels[tuple(slice(low, low + n) for low, n in zip(corner, grey.shape, strict=True))] = grey
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error):
-        return None
-    return mask.with_ijk(voxels)
-
-
-def restore_interrupted(parent: Path, held: str = "") -> None:
-    """Put earlier results in ``parent`` back that a program took away to replace them, and was killed before it did.
-
-    What a running program has just taken away (its lock is there) is left to it, but the one called ``held``, whose
-    lock is the caller's own. What cannot be moved stays under its hidden name.
-    """
-    try:
-        hidden = [(path, match[1]) for path in parent.iterdir() if (match := _REPLACED.fullmatch(path.name))]
-        ours = [path.is_dir() and not path.is_symlink() and is_plain_name(name) for path, name in hidden]
-    except OSError:  # no such folder, or not ours to read: then nothing can be put back either
-        return
-    for path, name in sorted(compress(hidden, ours)):
-        if name != held and is_locked(parent / name):
-            continue
-        try:
-            if not (parent / name).exists():
-                os.replace(path, parent / name)
-                _log.warning("%s was being replaced when a program ended: the earlier result is back", name)
-            else:
-                _keep_foreign(path, parent / name)
-        except OSError as error:
-            _log.warning("%s could not be put back: %s", path.name, error.strerror)
-
-
-def _put_in_place(temporary: Path, folder: Path) -> None:
-    if not folder.exists():
-        os.replace(temporary, folder)
-        return
-    replaced = temporary.with_suffix(".old")
-    os.replace(folder, replaced)
-    try:
-        os.replace(temporary, folder)
-    finally:
-        if not folder.exists():  # refused or cancelled in between: the earlier result goes back
-            os.replace(replaced, folder)
-    _keep_foreign(replaced, folder)
-
-
-def _keep_foreign(replaced: Path, folder: Path) -> None:
-    """Files of an earlier result's folder that are not of the case go into the new one, and a mask that another program
-    saved in the last moment; the rest goes."""
-    own = _names_of(replaced)
-    for path in replaced.glob("mask.*") if _is_saved_late(replaced, folder) else ():
-        os.replace(path, folder / f"mask_{secrets.token_hex(3)}.{path.name.partition('.')[2]}")
-    for left in replaced.iterdir():
-        if left.name not in own and left.name != "report.json" and not (folder / left.name).exists():
-            os.replace(left, folder / left.name)
-    shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _is_saved_late(replaced: Path, folder: Path) -> bool:
-    digest = own_mask_sha256(replaced)
-    known = (None, (_raw_report(replaced) or {}).get("mask_sha256"))
-    return digest not in known and not any(versions(one).holds(digest or "") for one in (replaced, folder))
 
 
 # The review of a case.
@@ -917,20 +704,15 @@ def update_review(
             history = with_act(history, Act.now(what, by, case.mask_sha256, case.mask_sha256))
         is_new_state = review.state != case.review.state
         case = replace(case, review=review, history=history)
-        if _file_sha256(folder / "report.json") != case.report_sha256:
+        if file_sha256(folder / "report.json") != case.report_sha256:
             raise WouldReplaceError(f"{folder} {CHANGED_MEANWHILE}")
         write_json(folder / "report.json", case.as_json())
         if len(case.slices) or not case.volume_mm3:  # without the table the page would lose it too
             with output_errors(folder / "report.html"):
                 _write_page(case, folder)
     if is_new_state:
-        refresh_summary(folder.parent / "summary.csv", case)
-    return replace(case, report_sha256=_file_sha256(folder / "report.json"))
-
-
-def versions(folder: Path) -> MaskVersions:
-    """Every mask of a case that a person made or accepted, whoever replaced it since."""
-    return MaskVersions(folder / VERSIONS)
+        refresh_summary(folder.parent / "summary.csv", case.summary_row())
+    return replace(case, report_sha256=file_sha256(folder / "report.json"))
 
 
 def version_mask(case: Case, number: int) -> Volume:
@@ -975,75 +757,3 @@ def listed_versions(case: Case) -> list[str]:
         except SpinalCordSegError as error:
             lines.append(f"{number}: {about}: {error}")
     return lines
-
-
-# summary.csv: one row per case, kept over several runs into the same folder, and right while people correct cases.
-
-
-def failed_row(case_name: str, reason: str) -> dict[str, Any]:
-    """The row of a case without a result."""
-    row: dict[str, Any] = dict.fromkeys(SUMMARY_COLUMNS)
-    return row | {"case": case_name, "state": "failed", "reason": reason, "software_version": SOFTWARE_VERSION}
-
-
-def refresh_summary(path: Path, case: Case) -> None:
-    """The case's row in the batch's table, where it has one: it must not keep what was before a person's act."""
-    if not path.is_file():
-        return
-    try:
-        summary = Summary(path)
-        if summary.has(case.name):
-            summary.put(case.summary_row())
-    except OutputError as error:
-        _log.warning("%s still has what was before: %s", path, error)
-
-
-class Summary:
-    """The table of a folder of cases. It is read anew for every row that is put: in between a person may have corrected
-    a case, or another run into the folder may have ended one."""
-
-    def __init__(self, path: Path) -> None:
-        """Raises OutputError when there is a table of somebody else's."""
-        self._path = path
-        self._unwritten: dict[str, dict[str, Any]] = {}
-        self._read()
-
-    def has(self, case_name: str) -> bool:
-        return case_name in self._read()
-
-    def put(self, row: dict[str, Any]) -> None:
-        """Add or replace a case's row. Raises OutputError when it cannot be written (the table is open in Excel): then
-        it is kept, and written with the next row or by ``finish``."""
-        self._unwritten[row["case"]] = row
-        self.finish()
-
-    def finish(self) -> None:
-        """Write what could not be written before. Raises OutputError."""
-        if not self._unwritten:
-            return
-        with output_errors(self._path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(self._path):
-            rows = self._read()
-            for name, row in self._unwritten.items():
-                rows[name] = rows.get(name, {}) | row
-            columns = dict.fromkeys([*SUMMARY_COLUMNS, *(name for row in rows.values() for name in row if name)])
-            write_text(self._path, csv_text(columns, rows.values()))  # a person's own columns stay
-        self._unwritten = {}
-
-    def _read(self) -> dict[str, dict[str, Any]]:
-        with output_errors(self._path):
-            if not self._path.exists():
-                return {}
-        try:
-            with output_errors(self._path), self._path.open(encoding="utf-8", newline="") as file:
-                reader = csv.DictReader(file)
-                names = tuple(reader.fieldnames or ())
-                rows = {row["case"]: dict(row) for row in reader} if "case" in names else {}
-        except (UnicodeDecodeError, csv.Error):
-            names, rows = (), {}
-        if names[:3] != (*SUMMARY_COLUMNS,)[:3]:
-            raise OutputError(
-                f"{self._path} is not a summary of SpinalCordSeg; move it or choose another output folder"
-            )
-        return rows

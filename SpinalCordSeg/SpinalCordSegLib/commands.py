@@ -12,17 +12,8 @@ from typing import TYPE_CHECKING
 
 from SpinalCordSegLib.batch import BatchOptions, Cluster, LoadedCase, finished_folders, run_batch
 from SpinalCordSegLib.bids import bids_images, write_bids
-from SpinalCordSegLib.case import (
-    Case,
-    case_mask,
-    case_name_of_mask,
-    is_as_measured,
-    listed_versions,
-    own_mask_sha256,
-    save_case,
-    update_review,
-    version_mask,
-)
+from SpinalCordSegLib.case import Case, is_as_measured, listed_versions, save_case, update_review, version_mask
+from SpinalCordSegLib.case_folder import case_mask, case_name_of_mask, own_mask_sha256
 from SpinalCordSegLib.console import BAD_INPUT, DONE, SOME_FAILED, Reporter
 from SpinalCordSegLib.correction import (
     check_belongs,

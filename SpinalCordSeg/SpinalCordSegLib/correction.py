@@ -14,18 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from SpinalCordSegLib.case import (
+from SpinalCordSegLib.case import CHANGED_MEANWHILE, Case, original_mask, save_case
+from SpinalCordSegLib.case_folder import (
     AI_MASK,
     BACKDROP,
-    CHANGED_MEANWHILE,
     GIVEN_MASK,
-    Case,
     case_mask,
-    original_mask,
     read_backdrop,
     read_mask,
     refresh_summary,
-    save_case,
     versions,
 )
 from SpinalCordSegLib.errors import (
@@ -134,7 +131,7 @@ def store_correction(
     if first_correction:
         copies[case.mask_file.replace("mask.", f"{original_name}.", 1)] = folder / case.mask_file
     stored = save_case(measured, folder, mask_format=case.mask_file.partition(".")[2], replaces=case, copies=copies)
-    refresh_summary(folder.parent / "summary.csv", stored)
+    refresh_summary(folder.parent / "summary.csv", stored.summary_row())
     return stored
 
 

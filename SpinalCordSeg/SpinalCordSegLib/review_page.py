@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from SpinalCordSegLib.case import Case, read_backdrop, update_review
+from SpinalCordSegLib.case import Case, update_review
+from SpinalCordSegLib.case_folder import read_backdrop
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError, SpinalCordSegError, WouldReplaceError
 from SpinalCordSegLib.files import atomic_write, output_errors, read_table
 from SpinalCordSegLib.image_io import SEGMENT_COLOUR_RGB

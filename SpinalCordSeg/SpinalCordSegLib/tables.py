@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from SpinalCordSegLib import cohort
-from SpinalCordSegLib.case import SUMMARY_COLUMNS, Case, is_as_measured
+from SpinalCordSegLib.case import Case, is_as_measured
+from SpinalCordSegLib.case_folder import SUMMARY_COLUMNS
 from SpinalCordSegLib.errors import OutputError
 from SpinalCordSegLib.files import atomic_write
 from SpinalCordSegLib.review import REJECTED

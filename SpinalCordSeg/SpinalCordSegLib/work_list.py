@@ -13,7 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from SpinalCordSegLib.case import Case, ModelSummary, restore_interrupted
+from SpinalCordSegLib.case import Case, ModelSummary
+from SpinalCordSegLib.case_folder import restore_interrupted
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError, OutputError
 from SpinalCordSegLib.files import atomic_write, output_errors, read_table
 from SpinalCordSegLib.review import STATES, Review

@@ -49,7 +49,7 @@ class OpenCase:
     def read(cls, scene: Any, item: WorkItem, results: Path, images: ImageFolder | None) -> OpenCase:
         """Put a case into the scene as its folder is now: its mask, measures and review, on its image where that is
         found in ``images``. Raises SpinalCordSegError."""
-        from SpinalCordSegLib.case import AI_MASK, read_mask
+        from SpinalCordSegLib.case_folder import AI_MASK, read_mask
 
         case = read_case_folder(item.folder)
         image, problem = _image_of(case, images)

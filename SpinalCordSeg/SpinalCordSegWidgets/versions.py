@@ -124,7 +124,7 @@ class Versions:
 
     def _actions(self) -> list[tuple[str, Callable[[], Any] | None]]:
         """Of the menu: where autosaves are kept, and what can be restored of the current case."""
-        from SpinalCordSegLib.case import versions
+        from SpinalCordSegLib.case_folder import versions
 
         actions: list[tuple[str, Callable[[], Any] | None]] = [
             (_("Autosave in a folder…"), lambda: ask_folder(self._button, _("Folder for autosaves"), self.choose))

@@ -24,7 +24,8 @@ from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless, generate_uid
 from scipy import ndimage
 
-from SpinalCordSegLib.case import restore_interrupted, save_case
+from SpinalCordSegLib.case import save_case
+from SpinalCordSegLib.case_folder import restore_interrupted
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import (
     DicomSeriesError,

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from SpinalCordSegLib import case
+from SpinalCordSegLib import case_folder
 from SpinalCordSegLib.batch import BatchOptions, LoadedCase, run_batch
-from SpinalCordSegLib.case import Case, read_mask, update_review
+from SpinalCordSegLib.case import Case, update_review
+from SpinalCordSegLib.case_folder import read_mask
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.correction import store_correction
 from SpinalCordSegLib.errors import GeometryError, ModelFileError, OutputError
@@ -222,7 +223,7 @@ def refuse_table(monkeypatch):
             path.write_text(text, encoding="utf-8")
 
         calls: list[Path] = []
-        monkeypatch.setattr(case, "write_text", write)
+        monkeypatch.setattr(case_folder, "write_text", write)
 
     return begin
 
@@ -249,7 +250,7 @@ def test_a_folder_that_takes_nothing_ends_the_batch_at_its_first_case(tmp_path, 
     def refuse(*_args: object, **_options: object) -> None:
         raise OutputError("cannot write: the disk is full")
 
-    monkeypatch.setattr(case, "write_text", refuse)
+    monkeypatch.setattr(case_folder, "write_text", refuse)
     monkeypatch.setattr("SpinalCordSegLib.batch.save_case", refuse)
     with pytest.raises(OutputError, match="disk is full"):
         next(run_batch([Path("a"), Path("b")], Loader(), BatchOptions(tmp_path)))

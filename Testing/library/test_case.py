@@ -17,7 +17,8 @@ import pytest
 
 from SpinalCordSegLib import case as case_module
 from SpinalCordSegLib import files
-from SpinalCordSegLib.case import Case, ModelSummary, is_as_measured, read_mask, save_case, update_review
+from SpinalCordSegLib.case import Case, ModelSummary, is_as_measured, save_case, update_review
+from SpinalCordSegLib.case_folder import read_mask
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError, OutputError, WouldReplaceError
 from SpinalCordSegLib.image_io import Image, write_volume

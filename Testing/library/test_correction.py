@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from threshold_model import neck_image, write_threshold_model
 
-from SpinalCordSegLib.case import AI_MASK, Case, read_backdrop, read_mask, save_case, versions
+from SpinalCordSegLib.case import Case, save_case
+from SpinalCordSegLib.case_folder import AI_MASK, read_backdrop, read_mask, versions
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.correction import fill_between, rerun_slices, smooth_along_cord, store_correction
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, InputFileError

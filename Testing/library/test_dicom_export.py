@@ -14,7 +14,8 @@ import pytest
 from pydicom import dcmread
 
 from SpinalCordSegLib import dicom_export
-from SpinalCordSegLib.case import Case, ModelSummary, read_mask, update_review
+from SpinalCordSegLib.case import Case, ModelSummary, update_review
+from SpinalCordSegLib.case_folder import read_mask
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.correction import store_correction
 from SpinalCordSegLib.dicom import find_series

@@ -11,7 +11,8 @@ import openpyxl
 import pandas
 import pytest
 
-from SpinalCordSegLib.case import Case, Summary, save_case
+from SpinalCordSegLib.case import Case, save_case
+from SpinalCordSegLib.case_folder import Summary
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import OutputError
 from SpinalCordSegLib.image_io import write_volume

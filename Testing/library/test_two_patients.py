@@ -325,8 +325,8 @@ def test_versions_are_listed_compared_and_taken_back_by_name(bare: Path) -> None
 
 def test_what_is_saved_in_the_last_moment_is_kept_and_named(bare: Path, monkeypatch) -> None:
     """Another program saves between the last look and the exchange of the folders; nothing can hold it up."""
-    put = case_module._put_in_place
-    monkeypatch.setattr(case_module, "_put_in_place", lambda *of: (doors.in_place(bare), put(*of)))
+    put = case_module.put_in_place
+    monkeypatch.setattr(case_module, "put_in_place", lambda *of: (doors.in_place(bare), put(*of)))
     code, said = doors.segment_forced(bare)
     assert code == 0 and "was not taken in" in said
     assert doors.SHA in doors.State.of(bare).masks.values()

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from storage_orders import STORAGE_ORDERS, stored, unstored
 
-from SpinalCordSegLib.case import Case, read_mask, save_case
+from SpinalCordSegLib.case import Case, save_case
+from SpinalCordSegLib.case_folder import read_mask
 from SpinalCordSegLib.correction import store_correction
 from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegLib.image_io import read_image, read_labels, select_label, write_volume

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from SpinalCordSegLib.case import Case, restore_interrupted, save_case
+from SpinalCordSegLib.case import Case, save_case
+from SpinalCordSegLib.case_folder import restore_interrupted
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import OutputError
 from SpinalCordSegLib.files import atomic_write, free_path, inside, is_plain_name, user_folder, write_json, write_text

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from SpinalCordSegLib.case import Case, ModelSummary, Summary, save_case
+from SpinalCordSegLib.case import Case, ModelSummary, save_case
+from SpinalCordSegLib.case_folder import Summary
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegLib.image_io import read_image, read_labels, write_volume

@@ -15,7 +15,8 @@ import torch
 from bad_inputs import call_of
 from outcome import outcome
 
-from SpinalCordSegLib.case import Case, Summary, read_mask
+from SpinalCordSegLib.case import Case
+from SpinalCordSegLib.case_folder import Summary, read_mask
 from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.mask_versions import MaskVersions

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from SpinalCordSegLib.case import read_backdrop
+from SpinalCordSegLib.case_folder import read_backdrop
 from SpinalCordSegLib.correction import check_belongs
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError, MissingPackageError, OutputError
 from SpinalCordSegLib.files import (
