@@ -70,7 +70,7 @@ class SpinalCordSegTrainerWidget(ScriptedLoadableModuleWidget):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = SpinalCordSegTrainerLogic()
-        self.panel = TrainerPanel(self.ui, self.logic, lambda: bool(self.parent.isEntered))
+        self.panel = TrainerPanel(self.ui, lambda: bool(self.parent.isEntered))
         self.binding = ModuleBinding(self)  # closing a scene ends no run: it works on files, not on the scene
 
     def cleanup(self) -> None:

@@ -66,7 +66,7 @@ from SpinalCordSegLib.files import (
     write_json,
     write_text,
 )
-from SpinalCordSegLib.identity import Identity, stated_scanner
+from SpinalCordSegLib.identity import Identity, scanner_text, stated_scanner
 from SpinalCordSegLib.image_io import Image, is_volume_file, read_labels, write_volume
 from SpinalCordSegLib.metrics import MaskChanges, mask_changes, mask_sha256
 from SpinalCordSegLib.morphometry import NO_LINE, Centreline, CordMeasures
@@ -300,9 +300,7 @@ class Case(CordMeasures):
     @property
     def scanner(self) -> str:
         """Manufacturer, model and field strength, as far as a DICOM header states them."""
-        known = self.input.acquisition or {}
-        tesla = known.get("field_strength_t")
-        return " ".join(filter(None, (known.get("manufacturer"), known.get("model"), f"{tesla:g} T" if tesla else "")))
+        return scanner_text(self.input.acquisition)
 
     @property
     def is_by_person(self) -> bool:

@@ -160,11 +160,10 @@ _TALLEST_MM = 200.0  # from the upper end of the ribbon: heads show C2/C3 within
 @dataclass(frozen=True, eq=False)
 class FoundDiscs:
     """``discs_mm``: number of the disc (3 is C2/C3 … 8 is C7/T1) → mm along the cord, see Centreline, from C2/C3 down
-    without a gap; empty where ``reason`` tells why. ``ribbon``: for a picture; None without enough cord."""
+    without a gap; empty where ``reason`` tells why."""
 
     discs_mm: dict[int, float] = field(default_factory=dict)
     reason: str = ""
-    ribbon: Ribbon | None = None
 
 
 class DiscFinder:
@@ -211,7 +210,7 @@ class DiscFinder:
         found, sure = self._seen(ribbon)
         if found.discs_mm and any(self._seen(other)[1] > sure for other in turned(ribbon)):
             text = "the image looks as if it were stored upside down or front to back, so C2/C3 is not given"
-            return FoundDiscs(reason=text, ribbon=ribbon)
+            return FoundDiscs(reason=text)
         return found
 
     def _seen(self, ribbon: Ribbon) -> tuple[FoundDiscs, float]:
@@ -220,17 +219,17 @@ class DiscFinder:
         image = ribbon.image[first:]
         seen = np.flatnonzero(np.isfinite(image[:, SPINE]).mean(axis=1) > 0.5)
         if not len(seen):
-            return FoundDiscs(reason="the spine before the cord is not in the image", ribbon=ribbon), 0.0
+            return FoundDiscs(reason="the spine before the cord is not in the image"), 0.0
         shares = self._shares(image)
         posterior = disc_posteriors(np.log(shares.mean(axis=0)))
         at, sure = _peak(posterior[0])
         votes = [_peak(disc_posteriors(np.log(one))[0])[0] for one in shares]
         agreeing = sum(abs(vote - at) * STEP_MM <= _AGREE_MM for vote in votes)
         if sure < _SURE or agreeing < _VOTES or at - seen[0] < _BELOW_MM / STEP_MM:
-            return FoundDiscs(reason="the disc C2/C3 was not found in the image", ribbon=ribbon), 0.0
+            return FoundDiscs(reason="the disc C2/C3 was not found in the image"), 0.0
         if seen[-1] - at < _COLUMN_MM / STEP_MM:
             text = f"less than {_COLUMN_MM:g} mm of the spine are in the image above what looks like the disc C2/C3"
-            return FoundDiscs(reason=text, ribbon=ribbon), 0.0
+            return FoundDiscs(reason=text), 0.0
         start = float(ribbon.arc_mm[first])
         discs_mm = {C2_C3: start + STEP_MM * at}
         for i, name in enumerate(("C3", "C4", "C5", "C6", "C7"), start=1):
@@ -239,7 +238,7 @@ class DiscFinder:
             if sure < _SURE or below < seen[0] or not _GAPS[0] <= gap <= _GAPS[1]:
                 break  # from here on a disc may have been passed over
             at, discs_mm[C2_C3 + i] = below, start + STEP_MM * below
-        return FoundDiscs(discs_mm, "", ribbon), 1 - float(shares[:, 0, -1].mean())
+        return FoundDiscs(discs_mm), 1 - float(shares[:, 0, -1].mean())
 
 
 def turned(ribbon: Ribbon) -> tuple[Ribbon, Ribbon]:

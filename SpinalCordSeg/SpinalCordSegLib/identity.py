@@ -261,6 +261,13 @@ def stated_scanner(path: Path) -> dict[str, Any] | None:
     return found if any(found.values()) else None
 
 
+def scanner_text(acquisition: Mapping[str, Any] | None) -> str:
+    """ "Siemens Prisma 3 T", as far as it is known."""
+    known = acquisition or {}
+    tesla = known.get("field_strength_t")
+    return " ".join(filter(None, (known.get("manufacturer"), known.get("model"), f"{tesla:g} T" if tesla else "")))
+
+
 # What a program reports of a failure, for whoever is asked for help: without names of files and folders, which are
 # named after people, and without anything that was typed about a person.
 

@@ -184,6 +184,7 @@ def _view(name: str, orientation: str) -> str:
 
 # Number of the vertebra below → name, as in SpinalCordSegLib.vertebral_levels; scipy, which that needs, is too slow.
 DISCS = {3: "C2/C3", 4: "C3/C4", 5: "C4/C5", 6: "C5/C6", 7: "C6/C7", 8: "C7/T1"}
+C2_C3, C7_T1 = 3, 8
 _NUMBERS = {name: disc for disc, name in DISCS.items()}
 _ROLE = "SpinalCordSeg.Disc."
 _FOUND_ROLE = "SpinalCordSeg.DiscsFound"

@@ -12,10 +12,8 @@ import slicer
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegNodes.results import is_measured, is_measured_on, result_of, write_result_folder
 from SpinalCordSegNodes.segmentations import cropped_mask, image_node_of, known_cord_id, volume_node_of
-from SpinalCordSegNodes.views import Discs, Point
+from SpinalCordSegNodes.views import C2_C3, Discs, Point
 from SpinalCordSegNodes.volumes import day_of, image_state, label_of, volume_from_node
-
-C2_C3 = 3
 
 
 @dataclass

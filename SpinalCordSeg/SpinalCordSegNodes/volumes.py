@@ -18,7 +18,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from SpinalCordSegLib.errors import GeometryError, OutputError, SpinalCordSegError, VoxelError
 from SpinalCordSegLib.identity import identity_words, patient_words, safe_name
-from SpinalCordSegLib.volume import Volume, fingerprint
+from SpinalCordSegLib.volume import Volume, bounding_box, fingerprint
 
 
 def volume_from_node(node: Any) -> Volume:
@@ -122,13 +122,9 @@ def image_from_voxels(grid: Volume, voxels: NDArray[Any], low: tuple[int, int, i
 
     ``low``: the voxel of ``grid`` that ``voxels`` [i, j, k] begin at.
     """
-    used = [np.flatnonzero(voxels.any(axis=tuple(other for other in range(3) if other != axis))) for axis in range(3)]
-    if all(found.size for found in used):
-        inside = [(int(found[0]), int(found[-1]) + 1) for found in used]
-        part = voxels[tuple(slice(first, end) for first, end in inside)] != 0
-        begins = [at + first for at, (first, _end) in zip(low, inside, strict=True)]
-    else:
-        part, begins = np.zeros((1, 1, 1), bool), [0, 0, 0]
+    part, begins = np.zeros((1, 1, 1), bool), [0, 0, 0]
+    if (box := bounding_box(voxels)) is not None:
+        part, begins = voxels[box] != 0, [at + one.start for at, one in zip(low, box, strict=True)]
     image = _empty_image(grid)
     image.SetExtent(*(edge for first, n in zip(begins, part.shape, strict=True) for edge in (first, first + n - 1)))
     scalars = numpy_to_vtk(part.astype(np.uint8).ravel(order="F"), deep=True, array_type=vtk.VTK_UNSIGNED_CHAR)

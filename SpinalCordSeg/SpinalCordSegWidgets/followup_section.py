@@ -13,8 +13,8 @@ from slicer.i18n import tr as _
 from SpinalCordSegLib.files import free_path
 from SpinalCordSegNodes.results import FollowUpTexts, add_follow_up, follow_up_of, latest_follow_up, read_follow_up
 from SpinalCordSegNodes.segmentations import volume_node_of
-from SpinalCordSegNodes.views import Discs, LinkedViews
-from SpinalCordSegNodes.visits import C2_C3, Visit, disc_of, kept_day
+from SpinalCordSegNodes.views import C2_C3, Discs, LinkedViews
+from SpinalCordSegNodes.visits import Visit, disc_of, kept_day
 from SpinalCordSegNodes.volumes import is_other_patient, label_of, study_date
 from SpinalCordSegWidgets.jobs import PROGRAM, RESULTS, Job
 from SpinalCordSegWidgets.section import (

@@ -11,7 +11,17 @@ from slicer.i18n import tr as _
 from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegNodes.results import measured_cord, put_levels
 from SpinalCordSegNodes.segmentations import mask_of_segment
-from SpinalCordSegNodes.views import DISCS, Discs, begin_placing, centre_of_slice, end_placing, is_placing, jump_to
+from SpinalCordSegNodes.views import (
+    C2_C3,
+    C7_T1,
+    DISCS,
+    Discs,
+    begin_placing,
+    centre_of_slice,
+    end_placing,
+    is_placing,
+    jump_to,
+)
 from SpinalCordSegWidgets.section import (
     Section,
     grey,
@@ -29,7 +39,6 @@ if TYPE_CHECKING:
     from SpinalCordSegWidgets.main_widget import Panel
 
 
-C2_C3, C7_T1 = 3, 8
 _SETTLE_MS = 200  # a point that is dragged moves many times a second
 _RELEASED = "PointEndInteractionEvent"
 _EVENTS = (

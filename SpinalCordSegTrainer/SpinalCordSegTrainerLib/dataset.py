@@ -20,6 +20,7 @@ from scipy import ndimage
 from SpinalCordSegLib.dicom import is_dicom_file
 from SpinalCordSegLib.errors import GeometryError, SpinalCordSegError, TrainingDataError
 from SpinalCordSegLib.files import file_stem, file_suffix, is_plain_name, json_object, read_table
+from SpinalCordSegLib.identity import scanner_text, stated_scanner
 from SpinalCordSegLib.image_io import (
     cord_value,
     is_volume_file,
@@ -315,7 +316,6 @@ def read_cord(path: Path, image: Volume, label: int | None, *, tolerant: bool = 
 # The cases of a folder: which image, DICOM series or workspace belongs to which label map.
 
 
-_STRONGEST_T = 100
 _OTHER_LABEL = re.compile(r"_label-(?!SC_)")  # BIDS: grey matter, discs, …; the cord's is _label-SC
 
 
@@ -406,17 +406,9 @@ def _with_facts(cases: Iterable[LabelledCase], folder: Path) -> Iterator[Labelle
 
 def _sidecar(image: Path) -> dict[str, str]:
     """The scanner, from the BIDS JSON beside an image; nothing where there is none."""
-    stated = json_object(image.parent / f"{file_stem(image)}.json")
-    fields = [stated.get(key) for key in ("Manufacturer", "ManufacturersModelName", "MagneticFieldStrength")]
-    facts = {"scanner": scanner_words(*fields), "site": stated.get("InstitutionName")}
-    return {key: value for key, value in facts.items() if isinstance(value, str) and (value or key == "site")}
-
-
-def scanner_words(manufacturer: object, model: object, field_t: object) -> str:
-    """ "Siemens Prisma 3 T"; "" where neither maker nor model is known."""
-    words = " ".join(one.strip() for one in (manufacturer, model) if isinstance(one, str) and one.strip())
-    known = isinstance(field_t, (int, float)) and 0 < field_t < _STRONGEST_T  # JSON may hold any number
-    return f"{words} {field_t:.2g} T" if words and known else words
+    site = json_object(image.parent / f"{file_stem(image)}.json").get("InstitutionName")
+    facts = {"scanner": scanner_text(stated_scanner(image)), "site": site}
+    return {key: value for key, value in facts.items() if isinstance(value, str) and value}
 
 
 _MOST_LISTED = 5
@@ -488,7 +480,7 @@ def load_case(case: LabelledCase) -> LoadedCase:
     if case.label_value is None and chosen is not None:
         notes.append(f"label {chosen} taken as the cord by its name, {dict(case.label_names)[chosen]}")
     if read.dicom is not None and "scanner" not in dict(case.facts):
-        scanner = scanner_words(read.dicom.manufacturer, read.dicom.model, read.dicom.field_strength_t)
+        scanner = scanner_text(vars(read.dicom))
         case = replace(case, facts=(*case.facts, ("scanner", scanner))) if scanner else case
     return LoadedCase(case, image, mask, tuple(notes))
 

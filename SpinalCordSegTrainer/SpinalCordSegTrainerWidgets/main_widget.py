@@ -225,10 +225,10 @@ def _spread(figures: Mapping[str, Any], decimals: int) -> str:
 
 
 class TrainerPanel:
-    """``logic``: the module's. ``entered``: whether the user is in the module now."""
+    """``entered``: whether the user is in the module now."""
 
-    def __init__(self, ui: Any, logic: Any, entered: Callable[[], bool]) -> None:
-        self._ui, self._logic, self._entered = ui, logic, entered
+    def __init__(self, ui: Any, entered: Callable[[], bool]) -> None:
+        self._ui, self._entered = ui, entered
         self.control = JobControl(self.refresh)
         self.devices = DeviceChoice(ui.deviceBox)
         self.form = SettingsForm(ui, self.devices, self._on_settings)

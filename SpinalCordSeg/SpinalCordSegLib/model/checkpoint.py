@@ -114,7 +114,6 @@ REPEATABILITY = "repeatability"
 _MAX_HEADER = 16 << 20
 _TEXTS = ("name", "version", "licence", "software_version")
 _TABLES = ("network", "normalisation", "calibration", "training", "scores", "provenance")
-_NOT_USED = ("labels", "antialias")  # entries of the normalisation in older files
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}  # what our networks hold
 
 
@@ -327,11 +326,10 @@ def _card(path: Path, metadata: dict[str, str]) -> Checkpoint:
             f"{path}: format version {card['format_version']} is newer than {FORMAT_VERSION}, which this program reads:"
             " update SpinalCordSeg"
         )
-    normalisation = {name: value for name, value in card["normalisation"].items() if name not in _NOT_USED}
     try:
         configurations = {
             "network": NetworkConfig(**card["network"]),
-            "normalisation": NormalisationConfig(**normalisation),
+            "normalisation": NormalisationConfig(**card["normalisation"]),
             "calibration": Calibration(**card["calibration"]),
         }
     except (TypeError, ConfigurationError) as error:
