@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import median_abs_deviation
 
 from SpinalCordSegLib.errors import SpinalCordSegError, TrainingDataError
 from SpinalCordSegLib.image_io import read_labels
@@ -135,11 +134,11 @@ def _remarks(mask: Volume, n_cord: int, mean_mm2: float | None) -> Iterator[str]
 
 def _with_outliers(checked: list[CheckedCase]) -> list[CheckedCase]:
     """A remark on cases whose mean area is far from the others' (median ± 5 robust SD)."""
-    areas = [case.mean_csa_mm2 for case in checked if case.mean_csa_mm2 is not None]
+    areas = np.array([case.mean_csa_mm2 for case in checked if case.mean_csa_mm2 is not None])
     if len(areas) < _ENOUGH_TO_JUDGE:
         return checked
     median = float(np.median(areas))
-    spread = max(float(median_abs_deviation(areas, scale="normal")), 0.05 * median)
+    spread = max(1.4826 * float(np.median(np.abs(areas - median))), 0.05 * median)
     remark = f"mean area far from the others' (median {median:.0f} mm²): look at the label map"
     return [
         replace(case, remarks=(*case.remarks, remark))

@@ -42,17 +42,6 @@ def _run_installed(folder: Path, *arguments: str) -> subprocess.CompletedProcess
 def test_command_line_runs_from_an_install(installed: Path) -> None:
     run = _run_installed(installed, "-m", "SpinalCordSegLib", "models")
     assert run.returncode == 0, run.stderr
-    assert "cervical_t1w" in run.stdout, "the model that ships is found beside the library"
-
-
-def test_every_library_module_imports_from_an_install(installed: Path) -> None:
-    names = sorted(
-        ".".join(path.relative_to(installed).with_suffix("").parts)
-        for package in ("SpinalCordSegLib", "SpinalCordSegTrainerLib")
-        for path in (installed / package).rglob("*.py")
-        if path.stem != "__init__"
-    )
-    code = f"import importlib\nfor n in {names!r}: print(importlib.import_module(n).__file__)"
-    run = _run_installed(installed, "-c", code)
-    assert run.returncode == 0, run.stderr
-    assert [path for path in run.stdout.splitlines() if not Path(path).is_relative_to(installed)] == []
+    assert "cervical_t1w" in run.stdout and str(installed) in run.stdout, "the model is found beside the library"
+    run = _run_installed(installed, "-m", "SpinalCordSegTrainerLib", "train", "--list-settings")
+    assert run.returncode == 0 and "batch_size=15" in run.stdout, run.stderr
