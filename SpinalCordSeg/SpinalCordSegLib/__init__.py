@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from SpinalCordSegLib.case import Case
 
-_HOME = {"Case": "case", "save_case": "case", "Volume": "volume", "read_image": "image_io", "read_cord": "image_io"}
+_HOME = {
+    "Case": "case", "save_case": "case", "Volume": "volume", "read_image": "image_io", "read_cord": "image_io",
+    "SpinalCordSegError": "errors", "read_work_list": "work_list", "write_cohort": "cohort",
+}  # fmt: skip
 
 __all__ = ["measure", "segment", *_HOME]
 

@@ -389,13 +389,13 @@ class Case(CordMeasures):
             raise InputFileError(f"the report is damaged ({error}): segment or measure again") from error
 
     @classmethod
-    def load(cls, folder: Path, *, needs_slices: bool = True) -> Case:
+    def load(cls, folder: str | Path, *, needs_slices: bool = True) -> Case:
         """Read a finished case. One that a killed program took away and did not replace is put back first.
 
         ``needs_slices`` False: a slices.csv that cannot be read gives an empty table. What can be made anew from the
         mask may be gone (see ``remarks``). Raises InputFileError where there is no finished case, or a damaged one.
         """
-        if not folder.exists():
+        if not (folder := Path(folder)).exists():
             restore_interrupted(folder.parent)
         try:
             data = (folder / "report.json").read_bytes()
@@ -452,7 +452,7 @@ def original_mask(case: Case, folder: Path) -> Volume | None:
 
 def save_case(
     case: Case,
-    folder: Path,
+    folder: str | Path,
     *,
     mask_format: str = "nii.gz",
     save_probability: bool = False,
@@ -471,9 +471,9 @@ def save_case(
     """
     if mask_format not in MASK_FORMATS:
         raise ConfigurationError(f"unknown mask format {mask_format}: choose one of {', '.join(MASK_FORMATS)}")
+    folder = Path(os.path.realpath(folder) if os.path.islink(folder) else folder)
     if len(os.fsencode(folder.name)) > _LONGEST_BYTES:
         raise OutputError(f"cannot write {folder}: the name is too long; choose a shorter one")
-    folder = Path(os.path.realpath(folder)) if folder.is_symlink() else folder
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.part")
     with output_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,11 @@
 """The commands in README and docs run as they stand, and what the pages name exists."""
 
 import argparse
+import json
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -73,11 +75,36 @@ def test_commands_run_in_the_order_in_which_they_stand(
     assert results <= {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
 
-def test_examples_in_python_run(folder: Path) -> None:
-    examples = re.findall(r"^```python\n(.*?)^```", (_CHECKOUT / "docs/usage.md").read_text("utf-8"), re.M | re.S)
-    Path("example.py").write_text("".join(examples), encoding="utf-8")
-    runpy.run_path("example.py")
-    assert (folder / "python/neck/report.json").is_file()
+_TINY = "network.width=1 normalisation.size=64 epochs=1 updates_per_epoch=1 batch_size=1 validation.fraction=0.5"
+
+
+@pytest.mark.parametrize(
+    ("example", "arguments", "result"),
+    [
+        ("usage.md", "", "python/neck/report.json"),
+        ("examples/segment_and_measure.py", "neck.nii.gz mask.nii.gz results/neck", "results/neck/report.html"),
+        ("examples/cohort_table.py", "training results", "results/cohort.html"),
+        (
+            "examples/train_and_evaluate.py",
+            f"training run {_TINY}",
+            "run/evaluation/scores.json",
+        ),
+        ("examples/first_steps.ipynb", "", "first_steps/results/neck/mask_ai.nii.gz"),
+    ],
+)
+def test_examples_run(example: str, arguments: str, result: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in ("", "_seg"):  # a second person
+        shutil.copy(f"{('neck', 'mask')[kind != '']}.nii.gz", f"training/sub-P09{kind}.nii.gz")
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.setattr("sys.argv", [example, *arguments.split()])
+    text = (_CHECKOUT / "docs" / example).read_text(encoding="utf-8")
+    if example.endswith(".md"):
+        text = "".join(re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    elif example.endswith(".ipynb"):
+        text = "\n".join("".join(c["source"]) for c in json.loads(text)["cells"] if c["cell_type"] == "code")
+    Path("example.py").write_text(text, encoding="utf-8")
+    runpy.run_path("example.py", run_name="__main__")
+    assert (folder / result).is_file()
 
 
 @pytest.mark.parametrize("command", sorted({c for page in _PAGES for c in _commands(page) if c.startswith("make")}))
