@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -20,6 +21,7 @@ from SpinalCordSegTrainerLib.cli import main as train_main
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _PAGES = [_CHECKOUT / "README.md", *sorted((_CHECKOUT / "docs").glob("*.md"))]
+_RUN = ["README.md", "docs/usage.md", "docs/training.md"]
 _PROGRAMS = {"spinalcordseg": main, "spinalcordseg-train": train_main}
 
 
@@ -55,7 +57,7 @@ _IN_DOCS = {"out/demo/phantom/report.html", "results/mask", "training/sub-P07_se
 
 @pytest.mark.parametrize(
     ("pages", "results"),
-    [(["README.md"], _IN_BOTH), (["docs/usage.md", "docs/training.md"], _IN_BOTH | _IN_DOCS)],
+    [(_RUN[:1], _IN_BOTH), (_RUN[1:], _IN_BOTH | _IN_DOCS)],
     ids=["README", "docs"],
 )
 def test_commands_run_in_the_order_in_which_they_stand(
@@ -84,11 +86,7 @@ _TINY = "network.width=1 normalisation.size=64 epochs=1 updates_per_epoch=1 batc
         ("usage.md", "", "python/neck/report.json"),
         ("examples/segment_and_measure.py", "neck.nii.gz mask.nii.gz results/neck", "results/neck/report.html"),
         ("examples/cohort_table.py", "training results", "results/cohort.html"),
-        (
-            "examples/train_and_evaluate.py",
-            f"training run {_TINY}",
-            "run/evaluation/scores.json",
-        ),
+        ("examples/train_and_evaluate.py", f"training run {_TINY}", "run/evaluation/scores.json"),
         ("examples/first_steps.ipynb", "", "first_steps/results/neck/mask_ai.nii.gz"),
     ],
 )
@@ -105,6 +103,16 @@ def test_examples_run(example: str, arguments: str, result: str, folder: Path, m
     Path("example.py").write_text(text, encoding="utf-8")
     runpy.run_path("example.py", run_name="__main__")
     assert (folder / result).is_file()
+
+
+@pytest.mark.parametrize("language", ["de", "es"])
+def test_quick_starts_have_the_words_of_the_panels_and_commands_that_run(language: str) -> None:
+    page = _CHECKOUT / "docs" / f"quickstart.{language}.md"
+    catalogue = _CHECKOUT / "SpinalCordSeg/Resources/Translations" / f"SpinalCordSeg_{language}.ts"
+    shown = {(one.text or "").strip(":.") for one in ElementTree.parse(catalogue).iter("translation")}
+    named = {word.strip(":.") for word in re.findall(r"\*\*(.+?)\*\*", page.read_text(encoding="utf-8"))}
+    assert len(named) > 10 and named - shown == set()
+    assert set(_commands(page)) <= {one for other in _RUN for one in _commands(_CHECKOUT / other)}
 
 
 @pytest.mark.parametrize("command", sorted({c for page in _PAGES for c in _commands(page) if c.startswith("make")}))
