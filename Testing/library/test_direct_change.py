@@ -21,6 +21,7 @@ from SpinalCordSegLib.longitudinal.registration import Registration
 from SpinalCordSegLib.longitudinal.repeatability import Repeatability
 from SpinalCordSegLib.morphometry import centreline, fit_local_lines
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+from SpinalCordSegLib.volume import Volume
 
 CONFIG = PhantomConfig(shape=(90, 90, 14), seed=1)
 
@@ -88,6 +89,10 @@ def test_what_cannot_be_compared_is_refused(first):
     for image in (inverted, noise, grey):
         found = _between(first, second, image)
         assert np.isnan(found.percent) and "too different" in found.refused[0]
+    bright = 0.88 * np.median(first.image.voxels[first.mask.voxels])
+    pale = (one.with_voxels(np.maximum(one.voxels, bright)) for one in (first.image, second.image))
+    found = direct_change(next(pale), first.mask, next(pale), second.mask, np.eye(4))
+    assert np.isnan(found.percent) and "of nearly one grey" in found.refused[0] and 0 < found.contrast < 0.2
     for cord in (second.mask.voxels & False, second.mask.voxels & (np.arange(14) < 4)[:, None, None]):
         found = direct_change(first.image, first.mask, second.image, second.mask.with_voxels(cord), np.eye(4))
         assert np.isnan(found.percent) and "share less than 15 mm" in found.refused[0]
@@ -121,6 +126,16 @@ def test_a_neck_is_like_itself_and_not_like_another_or_its_mirror_image(first):
     wrong[:3, 3] = 0.0, 4.0, 15.0
     alike, _, motion = likeness(one, first.mask, again, first.mask, wrong)
     assert alike > 0.8 and np.abs(motion[:3, 3]).max() < 1.6, "where registration failed, cord is laid on cord"
+
+
+def test_a_turned_head_that_registration_missed_is_found(first):
+    one, cord = _neck(first, 1, 1), centreline(first.mask).ras_mm.mean(axis=0)
+    turn, around = np.radians(11.0), np.eye(4)
+    around[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    around[:3, 3] = cord - around[:3, :3] @ cord
+    turned, mask = (Volume.from_ijk(image.ijk, around @ image.ijk_to_ras) for image in (_neck(first, 1, 2), first.mask))
+    alike, _, motion = likeness(one, first.mask, turned, mask, np.eye(4))
+    assert alike > 0.8 and np.abs(motion - around)[:3, :3].max() < 0.05
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ def test_an_unknown_scanner_stands_beside_the_rate(results, tmp_path, capsys):
 def test_what_the_images_show_stands_beside_the_areas(results, tmp_path, capsys, monkeypatch):
     steps = np.arange(5.0, 40.0)
     found = DirectChange(
-        -1.5, 0.2, steps, np.full(35, -1.5), np.ones(35), correlation=0.9, blur_mm2=0.5, slope=1.0, refused=()
+        -1.5, 0.2, steps, np.full(35, -1.5), np.ones(35), correlation=0.9, blur_mm2=0.5, contrast=0.5, refused=()
     )
     pairs = (PairChange(1, 2, -1.5, 0.2, 0.5, "", found), PairChange(1, 3, None, None, None, "too different", None))
     monkeypatch.setattr(follow_up_report, "compare_images", lambda *_: pairs)

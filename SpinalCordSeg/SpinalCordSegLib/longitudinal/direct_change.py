@@ -1,22 +1,21 @@
 """Change of the cord's area between two visits, measured from both images at once by how far its edge has moved.
 
-After the boundary shift integral of the cord (Prados et al. 2020, doi 10.1016/j.neuroimage.2020.116489) and SIENA with
-its self-calibration (Smith et al. 2002, doi 10.1006/nimg.2002.1040). Both images are sampled once, in planes at right
-angles to the cord, each visit about its own centreline. Their difference about the contour is explained by a shift of
-the edge in proportion to its radius, with what else may differ: translation, rotation, sharpness, and gain and offset
-by sector.
+After the boundary shift integral of the cord (Prados et al. 2020, doi 10.1016/j.neuroimage.2020.116489). Both images
+are sampled once, in planes at right angles to the cord, each visit about its own centreline. Their difference about the
+contour is explained by a shift of the edge in proportion to its radius, with what else may differ: translation,
+rotation, sharpness, and gain and offset by sector. The canal's wall stays where it is: of a profile that falls from
+cord to wall, the part from the cord's signal to that of the fluid is the cord's edge.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from math import hypot, nan, pi, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
+from scipy.spatial.transform import Rotation
 
 from SpinalCordSegLib.morphometry import Centreline, centreline, fit_local_lines
 from SpinalCordSegLib.volume import Volume, place_on
@@ -30,13 +29,13 @@ _REACH_MM = 14.0
 _OFFSETS_MM = np.arange(-1.6, 1.81, _RING_MM)  # of the samples from the contour that both visits share
 _EDGE_MM, _MOVES_MM, _FADES_MM = 0.35, 0.6, 0.6  # the visible edge lies outside the contour; what moves with it
 _WINDOW_MM = 2.0  # SD of the window along the cord in which one shift is fitted
-_ROUNDS = 5
+_ROUNDS = 3
 _SEEN_SE = 5.0  # scatter of a window over what the fit sees: its samples are finer than voxels, the model is a model
 _MATCHINGS, _MATCHED_MM2 = 5, 0.03  # of the sharpness: attempts, and what may be left
-_KNOWN_SHIFT, _STILL_MM = 0.015, 2.0  # for the self-calibration: of the radius; between the edge and the canal's wall
+_FLUID = 0.8  # of the rays of a plane that end in darker fluid: where the canal is narrow, they end in its wall
 _LEAST_MM, _LEAST_SLICES = 15.0, 5
 _LEAST_CORRELATION = 0.8
-_LEAST_SLOPE, _MOST_SLOPE = 0.75, 1.3
+_LEAST_CONTRAST = 0.2
 _MOST_SE = 1.5
 
 _ANGLE = np.arange(_RAYS) * 2 * pi / _RAYS
@@ -50,7 +49,8 @@ class DirectChange:
 
     ``position_mm``, ``profile_percent``, ``profile_se_percent``: (n,) along the first cord as ``centreline`` counts,
     for windows of about 7 mm. ``correlation``: of the images about the contour, -1..1. ``blur_mm2``: by how much the
-    variance of the second visit's edge is larger. ``slope``: share seen of a known change, by which all was divided.
+    variance of the second visit's edge is larger. ``contrast``: by which share of its signal cord is brighter than
+    fluid (< 0: darker).
     """
 
     percent: float
@@ -60,7 +60,7 @@ class DirectChange:
     profile_se_percent: Array
     correlation: float
     blur_mm2: float
-    slope: float
+    contrast: float
     refused: tuple[str, ...]
 
 
@@ -88,29 +88,24 @@ def direct_change(
             return nothing
         contour = _contour(scans, planes)
         area = (contour**2).mean(axis=1)
-        one, other = (partial(_seen, scan, planes, visit) for visit, scan in enumerate(scans))
-        found = _fit(one, other, contour)
+        found = _fit(scans, planes, contour)
         left_mm2 = float(np.average(found.blur_mm2, weights=area))
         if abs(left_mm2) < _MATCHED_MM2 or found.correlation < _LEAST_CORRELATION:
             break
     percent, se = _mean(found, area)
-    se = hypot(se, _SE_OF_BLUR * blur_mm2[1:].mean())
-    known = _KNOWN_SHIFT if percent > 0 else -_KNOWN_SHIFT  # towards no change, where the fit is most nearly linear
-    moved, _ = _mean(_fit(one, _shrunk(other, contour, known), contour), area)
-    slope = (moved - percent) / (100 * ((1 - known) ** 2 - 1))
+    se = hypot(se, _SE_OF_BLUR * blur_mm2[1:].mean(), _SE_OF_CHANGE * percent)
     refused = []
     if found.correlation < _LEAST_CORRELATION:
         refused.append(f"about the cord the images are too different (correlation {found.correlation:.2f})")
-    elif not _LEAST_SLOPE <= slope <= _MOST_SLOPE:
-        refused.append(f"the images do not show the edge: {100 * slope:.0f} % of a known change are seen")
-    elif se / slope > _MOST_SE:
-        refused.append(f"the change differs too much along the cord: standard error {se / slope:.1f} %")
+    elif abs(found.contrast) < _LEAST_CONTRAST:
+        refused.append(f"fluid and cord are of nearly one grey (contrast {100 * abs(found.contrast):.0f} %)")
+    elif se > _MOST_SE:
+        refused.append(f"the change differs too much along the cord: standard error {se:.1f} %")
     if refused:
         percent = se = nan
-    slope = slope if slope > 0 else nan  # of unlike images
     return DirectChange(
-        percent / slope, hypot(se, _SE_OF_SLOPE * percent) / slope, planes.position_mm, found.percent / slope,
-        found.se_percent / slope, found.correlation, left_mm2 - float(blur_mm2[1:].mean()), slope, tuple(refused),
+        percent, se, planes.position_mm, found.percent, found.se_percent, found.correlation,
+        left_mm2 - float(blur_mm2[1:].mean()), found.contrast, tuple(refused),
     )  # fmt: skip
 
 
@@ -118,6 +113,7 @@ _AROUND_MM = np.arange(2.0, 32.1)  # vertebrae and muscles, which are a person's
 _COARSE = (0, 4, 3)  # planes, rays, mm: what is smoother than that, every neck has
 ALIKE = 0.6  # two images of one person on one scanner are more alike
 _ALONG_MM = np.arange(-24.0, 25.0, 3.0)
+_TURNS = (-3, -2, -1, 0, 1, 2, 3)  # of the head, in rays: 17° at most
 _MORE_ALIKE, _LEAST_ALIKE = 0.1, 0.4  # by so much, and so alike, where registration failed
 
 
@@ -128,34 +124,40 @@ def likeness(
     cord); how alike with left and right exchanged in the second; and the motion. -1 where less than 15 mm are shared,
     NaN for cords of fewer than 5 slices.
 
-    Of images of one contrast. Where they are not ALIKE as registration lays them, cord is laid on cord at any height,
-    and that motion given if it fits better: registration may fail. See ``direct_change``, also for the parameters.
+    Of images of one contrast. Where they are not ALIKE as registration lays them, cord is laid on cord at any height
+    and turn of the head, and that motion given if it fits better: registration may fail. See ``direct_change``, also
+    for the parameters.
     """
     if _is_short(first_cord) or _is_short(second_cord):
         return nan, nan, first_to_second
     scans = _scan(first, first_cord, np.zeros(3)), _scan(second, second_cord, np.zeros(3))
-    best = *_alike(scans, first_to_second, _offset_along(scans, first_to_second)), first_to_second
-    if max(best[:2]) > ALIKE:
-        return best
-    places = scans[0].line.ras_mm, scans[1].line.ras_mm
-    upwards = (places[1][-1] - places[1][0]) / np.linalg.norm(places[1][-1] - places[1][0])
+    (alike,) = _alike(scans, first_to_second, _offset_along(scans, first_to_second), (0,))
+    least, motion = max(alike.max() + _MORE_ALIKE, _LEAST_ALIKE), first_to_second
+    if alike.max() > ALIKE:
+        return float(alike[0]), float(alike[1]), motion
+    one, other = (scan.line.ras_mm for scan in scans)
+    upwards = (other[-1] - other[0]) / np.linalg.norm(other[-1] - other[0])
     for along_mm in _ALONG_MM:
         moved = np.eye(4)
-        moved[:3, 3] = places[1].mean(axis=0) - places[0].mean(axis=0) + along_mm * upwards
-        found = *_alike(scans, moved, 0.0), moved
-        if max(found[:2]) > max(max(best[:2]) + (_MORE_ALIKE if best[2] is first_to_second else 0.0), _LEAST_ALIKE):
-            best = found
-    return best
+        moved[:3, 3] = other.mean(axis=0) - one.mean(axis=0) + along_mm * upwards
+        found = _alike(scans, moved, 0.0, _TURNS)
+        best = int(found.max(axis=1).argmax())
+        if found[best].max() > least:
+            least, alike, motion = found[best].max(), found[best], moved.copy()
+            motion[:3, :3] = Rotation.from_rotvec(_TURNS[best] * _ANGLE[1] * upwards).as_matrix()
+            motion[:3, 3] += one.mean(axis=0) - motion[:3, :3] @ one.mean(axis=0)
+    return float(alike[0]), float(alike[1]), motion
 
 
 def _is_short(cord: Volume) -> bool:
     return int(np.count_nonzero((cord.voxels >= 0.5).any(axis=(1, 2)))) < _LEAST_SLICES
 
 
-def _alike(scans: tuple[_Scan, _Scan], first_to_second: Array, along_mm: float) -> tuple[float, float]:
+def _alike(scans: tuple[_Scan, _Scan], first_to_second: Array, along_mm: float, turns: tuple[int, ...]) -> Array:
+    """(turns, 2): as they are, and with left and right exchanged in the second; turned by so many rays."""
     planes = _planes(scans, first_to_second, along_mm)
     if len(planes.position_mm) * _STEP_MM < _LEAST_MM:
-        return -1.0, -1.0
+        return np.full((len(turns), 2), -1.0)
     fine = []
     for visit, scan in enumerate(scans):
         values = _seen(scan, planes, visit, _COS * _AROUND_MM, _SIN * _AROUND_MM)
@@ -163,8 +165,8 @@ def _alike(scans: tuple[_Scan, _Scan], first_to_second: Array, along_mm: float) 
         values -= values.mean(axis=(1, 2), keepdims=True)
         fine.append(values / (np.sqrt((values**2).sum(axis=(1, 2), keepdims=True)) + 1e-9))
     mirrored = fine[1][:, (_RAYS // 2 - np.arange(_RAYS)) % _RAYS]
-    straight, turned = (float(np.median((fine[0] * other).sum(axis=(1, 2)))) for other in (fine[1], mirrored))
-    return straight, turned
+    both = [[np.roll(other, -turn, axis=1) for other in (fine[1], mirrored)] for turn in turns]
+    return np.array([[np.median((fine[0] * other).sum(axis=(1, 2))) for other in pair] for pair in both])
 
 
 # ---- Sampling
@@ -284,64 +286,43 @@ def _contour(scans: tuple[_Scan, _Scan], planes: _Planes) -> Array:
     return ndimage.gaussian_filter1d(np.fft.irfft(waves, _RAYS, axis=1), 1.5 / _STEP_MM, axis=0)
 
 
-Sampler = Callable[[Array, Array], Array]
-"""Image values at places in the planes, mm from each one's centre."""
-
-
-def _shrunk(image: Sampler, contour: Array, share: float) -> Sampler:
-    """The image with the cord's edge moved inwards by a share of its radius, the wall of the canal still."""
-    radius = contour[:, :, None]
-    shift, outside = share * radius, radius + _MOVES_MM
-
-    def at(x: Array, y: Array) -> Array:
-        now = np.hypot(x, y) + 1e-9
-        moved = now + shift * np.minimum(now / radius, 1)
-        between = outside + (now - (outside - shift)) * _STILL_MM / (_STILL_MM + shift)
-        before = np.where(moved <= outside, moved, np.where(now < outside + _STILL_MM, between, now))
-        return image(x * before / now, y * before / now)
-
-    return at
-
-
 # ---- The fit
 
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
-    """Per plane: change of area in % with its standard error, ``blur_mm2``; ``correlation`` of all."""
+    """Per plane: change of area in % with its standard error, ``blur_mm2``; ``correlation``, ``contrast`` of all."""
 
     percent: Array
     se_percent: Array
     blur_mm2: Array
     correlation: float
+    contrast: float
 
 
-def _fit(first: Sampler, second: Sampler, contour: Array) -> _Fit:
-    """Gauss-Newton with Huber's weights; shift, translation and rotation are put on the samples themselves, half on
-    each visit, until nothing of them is left in the difference."""
+def _fit(scans: tuple[_Scan, _Scan], planes: _Planes, contour: Array) -> _Fit:
+    """Gauss-Newton with Huber's weights; translation and rotation are put on the samples themselves, half on each
+    visit, until nothing of them is left in the difference. The shift is not: it would move the canal's wall."""
     n, edge_at = len(contour), np.clip((np.abs(_OFFSETS_MM - _EDGE_MM) - _MOVES_MM) / _FADES_MM, 0, 1)
     edge = 1 - edge_at**2 * (3 - 2 * edge_at)
     base = contour[:, :, None]
     radius = np.maximum(base + _OFFSETS_MM, 0.3)
     sectors = [np.ones_like(_COS), _COS, _SIN, np.cos(2 * _ANGLE)[None, :, None], np.sin(2 * _ANGLE)[None, :, None]]
-    motion = np.zeros((n, 4))  # shift, x, y, rotation
-    step_limit, limit = np.array([0.06, 0.5, 0.5, 0.04]), np.array([0.15, 1.5, 1.5, 0.2])
-    robust, levels = np.ones((n, radius[0].size)), None
+    motion = np.zeros((n, 3))  # x, y, rotation
+    step_limit, limit = np.array([0.5, 0.5, 0.04]), np.array([1.5, 1.5, 0.2])
+    robust, x, y = np.ones((n, radius[0].size)), _COS * radius, _SIN * radius
     for _ in range(_ROUNDS):
         images = []
-        for image, half in ((first, -0.5), (second, 0.5)):
-            shift, right, front, turn = (half * motion.T)[:, :, None, None]
-            along = radius + shift * base * edge
-            x, y = _COS * along, _SIN * along
-            images.append(image(x - turn * y + right * edge, y + turn * x + front * edge))
-        if levels is None:
-            levels = [(one.mean(), one.std() + 1e-9) for one in images]
-        one, other = ((image - mean) / sd for image, (mean, sd) in zip(images, levels, strict=True))
+        for visit, scan in enumerate(scans):
+            right, front, turn = ((visit - 0.5) * motion.T)[:, :, None, None]
+            images.append(_seen(scan, planes, visit, x - turn * y + right * edge, y + turn * x + front * edge))
+        one, other = ((image - image.mean()) / (image.std() + 1e-9) for image in images)
         mean = ndimage.gaussian_filter((one + other) / 2, (2 / _STEP_MM, 1, 0), mode=("nearest", "wrap", "nearest"))
         outwards = np.gradient(mean, _RING_MM, axis=2)
         around = _by_angle(mean) - outwards * _by_angle(contour)[:, :, None]
+        cords_edge, cord, fluid = _edge_alone(mean)
         columns = [
-            outwards * base * edge,
+            cords_edge * base * edge,
             (_COS * outwards - _SIN * around / radius) * edge,
             (_SIN * outwards + _COS * around / radius) * edge,
             around,
@@ -359,14 +340,30 @@ def _fit(first: Sampler, second: Sampler, contour: Array) -> _Fit:
         left = difference - (design @ solved[..., None])[..., 0]
         spread = 1.4826 * np.median(np.abs(left), axis=1)[:, None] + 1e-9
         robust = np.minimum(1, 2.5 * spread / np.maximum(np.abs(left), 1e-9))
-        step = np.clip(solved[:, :4] / scale[:4], -step_limit, step_limit)
+        step = np.clip(solved[:, 1:4] / scale[1:4], -step_limit, step_limit)
         motion = np.clip(motion - step, -limit, limit)
     variance = np.linalg.inv(normal)[:, 0, 0] * (weights * left**2).sum(axis=1) / weights.sum(axis=1)
-    shift = motion[:, 0]
+    shift = -solved[:, 0] / scale[0]
     percent = 100 * (((1 + shift / 2) / (1 - shift / 2)) ** 2 - 1)
-    sds = float(one.std() * other.std())  # 0: an image of one grey
-    correlation = float(((one - one.mean()) * (other - other.mean())).mean()) / sds if sds > 0 else 0.0
-    return _Fit(percent, 200 * _SEEN_SE * np.sqrt(variance) / scale[0], 2 * solved[:, 4] / scale[4], correlation)
+    correlation = float((one * other).mean())
+    black = -np.mean([image.mean() / (image.std() + 1e-9) for image in images])
+    return _Fit(
+        percent, 200 * _SEEN_SE * np.sqrt(variance) / scale[0], 2 * solved[:, 4] / scale[4], correlation,
+        float(np.median((cord - fluid) / (cord - black))),
+    )  # fmt: skip
+
+
+def _edge_alone(mean: Array) -> tuple[Array, Array, Array]:
+    """Gradient outwards of the cord's edge without that of the canal's wall; levels of cord and fluid in each plane."""
+    cord = _windowed(mean[:, :, _OFFSETS_MM < -_MOVES_MM].mean(axis=(1, 2)))
+    outside = mean[:, :, _OFFSETS_MM > _EDGE_MM]
+    sign = 1.0 if np.median(cord) > np.median(outside) else -1.0  # dark fluid
+    darkest = np.quantile((sign * outside).min(axis=2), _FLUID, axis=1)
+    fluid = _windowed(ndimage.median_filter(darkest, 9, mode="nearest"))
+    until = np.maximum(sign * mean, fluid[:, None, None])
+    falls = _OFFSETS_MM > -_EDGE_MM
+    until[:, :, falls] = np.minimum.accumulate(until[:, :, falls], axis=2)
+    return sign * np.gradient(until, _RING_MM, axis=2), cord, sign * fluid
 
 
 def _by_angle(values: Array) -> Array:
@@ -384,7 +381,7 @@ _OWN_SD = 1.5  # of windows, %
 _TOGETHER_MM = 12.0  # windows nearer than this err alike
 _FLOOR_SE = 0.15
 _MORE_SE = 1.5  # simulated pairs err by so much more than their windows scatter: what is wrong alike in all of them
-_SE_OF_SLOPE = 0.25  # of persons, by what lies still about the cord: narrow canals, fluid as dark as the cord
+_SE_OF_CHANGE = 0.2  # of persons, by what lies still about the cord
 _SE_OF_BLUR = 1.0  # % for each mm² by which one image had to be blurred
 
 

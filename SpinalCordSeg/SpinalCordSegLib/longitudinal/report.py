@@ -668,7 +668,7 @@ def _method(result: FollowUp, content: Mapping[str, Any]) -> list[tuple[str, str
         *((f"CoV, {setting}", f"{percent:g} % ({source})") for setting, percent, source in covs),
         (
             "Change from the images",
-            "see docs, Follow-up: shift of the edge in both images, divided by the share seen of a known shift",
+            "see docs, Follow-up: shift of the cord's edge in both images, the canal's wall still",
         ),
         ("Minimum detectable change", "two visits: MDC95 = t·√2·CoV; a rate: t·CoV/√Σ(t−t̄)²; t by the scans behind it"),
         ("Rate", "100·slope of the least-squares line / fitted area at the first visit of the run"),
