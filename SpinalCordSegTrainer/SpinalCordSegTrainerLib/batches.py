@@ -83,7 +83,9 @@ def open_sources(config: TrainingConfig, begun: Sequence[Split] = ()) -> OpenedS
         if part.validation:
             held_out.append(Slices(cache, slices_of(cache, part.validation)))
         if len(kept):
-            training.append(Slices(cache, kept, source.weight, policies[source.policy]))
+            own = [slices_of(cache, [patient]) for patient in part.training] if config.even_patients else [kept]
+            drawn = np.concatenate([np.resize(one, max(map(len, own))) for one in own])
+            training.append(Slices(cache, drawn, source.weight, policies[source.policy]))
             provenance.append(_provenance(cache, source, len(kept), len(part.training)))
         else:
             _log.warning("%s: all of its patients are held out; nothing of it is trained on", cache.folder)

@@ -92,9 +92,10 @@ def build_parser() -> Parser:
             option, dest="settings", action="append", type=f"{name}={{}}".format, metavar="N", help=f"as --set {name}=N"
         )
     train.add_argument(
-        "--recipe", choices=("paper", "corrections"),
-        help="corrections: teach the default model, or --from, what few cases show, in minutes; paper: train as"
-        " published, or as set (default: corrections for a folder of under 50 cases and no other setting)",
+        "--recipe", choices=("paper", "small", "corrections"),
+        help="corrections: teach the default model, or --from, what few cases show, in minutes; small: a small network"
+        " from 8 to 60 cases of one's own alone, on a processor; paper: train as published, or as set (default:"
+        " corrections for a folder of under 50 cases and no other setting)",
     )  # fmt: skip
     train.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
     held = train.add_mutually_exclusive_group()
@@ -210,10 +211,14 @@ def add_learning(parser: Parser) -> None:
 
 def base_configuration(arguments: argparse.Namespace) -> TrainingConfig:
     """The configuration file (of a run that goes on its own), or the defaults, with the settings put in."""
-    from SpinalCordSegTrainerLib.config import TrainingConfig, read_config, with_settings
+    from SpinalCordSegTrainerLib.config import SMALL, TrainingConfig, read_config, with_settings
 
     path = arguments.config or (arguments.output / "config.json" if arguments.resume else None)
-    return with_settings(TrainingConfig() if path is None else read_config(path), arguments.settings)
+    small = arguments.recipe == "small"
+    if small and (arguments.config is not None or arguments.start is not None):
+        raise ConfigurationError("--recipe small starts from nothing: leave out --config and --from")
+    plain = SMALL if small else TrainingConfig()
+    return with_settings(plain if path is None else read_config(path), arguments.settings)
 
 
 def configuration(arguments: argparse.Namespace, reporter: Reporter) -> TrainingConfig:
@@ -261,7 +266,7 @@ def configuration(arguments: argparse.Namespace, reporter: Reporter) -> Training
         chosen = replace(chosen, sources=(SourceConfig(str(cache)),))
     elif not chosen.sources:
         raise ConfigurationError("nothing to train on: give a data folder, or --config with sources")
-    if arguments.augment:
+    if arguments.augment or arguments.recipe == "small":
         sources = (replace(one, policy="standard") if one.policy == "none" else one for one in chosen.sources)
         chosen = replace(chosen, sources=tuple(sources))
     if chosen.from_model is not None and not chosen.validation.caches:
@@ -366,8 +371,8 @@ def _is_for_corrections(arguments: argparse.Namespace, reporter: Reporter) -> bo
     asked = (arguments.settings, arguments.config, arguments.split, arguments.resume, arguments.augment)
     if arguments.recipe == "corrections" and any(asked):
         raise ConfigurationError(
-            "--recipe corrections has settings of its own and holds out whom it needs to: leave out --set, --epochs,"
-            " --batch-size, --lr, --config, --split, --resume and --augment, or give --recipe paper"
+            "--recipe corrections has settings of its own and holds out whom it needs to: leave out --split, --resume"
+            " and every setting, or give --recipe small or paper"
         )
     if arguments.recipe is not None:
         return bool(arguments.recipe == "corrections")
@@ -377,7 +382,7 @@ def _is_for_corrections(arguments: argparse.Namespace, reporter: Reporter) -> bo
     few = count < _FEW_CASES
     reporter.text(
         f"{count} cases, under {_FEW_CASES}: too few to train from scratch, so a trained model learns from them, beside"
-        " rehearsal slices (--recipe paper trains as published)"
+        " rehearsal slices (--recipe small trains from scratch, --recipe paper as published)"
         if few
         else f"{count} cases: trained from scratch by the recipe of Bueno et al. 2022"
     )

@@ -219,6 +219,7 @@ class TrainingConfig:
     ``from_model``: a weights file to start from (fine-tuning) in place of random weights.
     ``precision``: "mixed" computes convolutions in 16 bits, on CUDA or a CPU with units for it, the loss always in 32.
     ``deterministic``: only kernels that give the same bits every time, on CUDA slower.
+    ``even_patients``: slices of each patient come equally often, however thin his slices are.
     """
 
     name: str = "unnamed"
@@ -246,6 +247,7 @@ class TrainingConfig:
     from_model: str | None = None
     precision: Literal["float32", "mixed"] = "float32"
     deterministic: bool = False
+    even_patients: bool = False
 
     def __post_init__(self) -> None:
         _check(self, "positive", "batch_size", "epochs", "statistics_batches", "updates_per_epoch")
@@ -258,6 +260,26 @@ def check_seed(seed: int) -> None:
     """Raises ConfigurationError for what numpy (negative) or torch (over 63 bits) takes for no seed."""
     if not 0 <= seed < 1 << 63:
         raise ConfigurationError(f"seed is {seed}: it must be 0 or more, and below 2^63")
+
+
+SMALL = TrainingConfig(
+    network=NetworkConfig(name="ra_unet", width=4),
+    normalisation=NormalisationConfig(kind="fixed_pixel", pixel_mm=0.7, intensity="percentile"),
+    crop=CropConfig(size=96, near_cord=0.7, jitter_px=28),
+    standard=AugmentConfig(
+        rotation_deg=10.0, scale=0.1, anisotropy=0.05, shift_px=6.0, elastic_px=1.0, interpolation="bicubic",
+        gamma_sd=0.15, gain_sd=0.1, offset=0.02, bias_sd=0.15, falloff=0.3, noise=0.02, blur_px=0.5,
+        resolution_probability=0.1, resolution_factor=1.5, motion_probability=0.0,
+    ),
+    loss=LossConfig(fn_weight=0.5, fp_weight=0.5, bce_weight=30.0, soft_overlap=True),
+    rate=RateConfig("cosine", base_lr=1e-5, max_lr=3e-3, warmup_updates=50),
+    batch_size=8,
+    epochs=10,
+    updates_per_epoch=100,
+    patience=None,
+    even_patients=True,
+)  # fmt: skip
+"""The recipe "small": 8 to 60 cases of any field of view and slice thickness, in minutes on a processor."""
 
 
 def read_config(path: Path) -> TrainingConfig:

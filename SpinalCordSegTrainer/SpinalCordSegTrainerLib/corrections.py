@@ -31,7 +31,7 @@ from SpinalCordSegLib.model.checkpoint import (
 )
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegTrainerLib.batches import BatchSampler, Slices, on_device, slice_counts, validate
-from SpinalCordSegTrainerLib.config import AugmentConfig, CropConfig, LossConfig, RateConfig, TrainingConfig
+from SpinalCordSegTrainerLib.config import SMALL, CropConfig, RateConfig, TrainingConfig
 from SpinalCordSegTrainerLib.dataset import LabelledCase
 from SpinalCordSegTrainerLib.distributed import Processes, cpu_has_bfloat16
 from SpinalCordSegTrainerLib.evaluation import CaseScore, Evaluation, model_masks
@@ -46,20 +46,16 @@ _HELD_OUT = 5  # of the simulated people every fifth is for judging
 _MOST_FOLDS = 3  # so many people are judged one by one; of more a third is held out once
 _MOST_DICE_LOSS, _MOST_AREA_CHANGE = 0.003, 1.0  # the latter in points of %
 
-RECIPE = TrainingConfig(
-    standard=AugmentConfig(
-        rotation_deg=10.0, scale=0.1, anisotropy=0.05, shift_px=6.0, elastic_px=1.0, interpolation="bicubic",
-        gamma_sd=0.15, gain_sd=0.1, offset=0.02, bias_sd=0.15, falloff=0.3, noise=0.02, blur_px=0.5,
-        resolution_probability=0.1, resolution_factor=1.5, motion_probability=0.0,
-    ),
+RECIPE = replace(
+    SMALL,
     crop=CropConfig(size=96, near_cord=0.9, jitter_px=16),
-    loss=LossConfig(fn_weight=0.5, fp_weight=0.5, bce_weight=30.0, soft_overlap=True),
     rate=RateConfig("cosine", base_lr=1e-5, max_lr=1.5e-4, warmup_updates=5),
     batch_size=9,
     epochs=1,
     updates_per_epoch=48,
     freeze_statistics=True,
-)  # fmt: skip
+    even_patients=False,
+)
 
 
 def read_rehearsal(path: Path | None = None) -> SliceCache:
@@ -239,11 +235,9 @@ def _has_dark_cord(cache: SliceCache) -> NDArray[np.bool_]:
 
 
 def _effect_on_cases(before: Sequence[CaseScore], after: Sequence[CaseScore]) -> Effect:
-    def mean(scores: Sequence[CaseScore], name: str) -> float:
-        return float(np.mean([getattr(one, name) for one in scores]))
-
-    dice, area = ((mean(before, name), mean(after, name)) for name in ("dice", "csa_error_percent"))
-    return Effect(dice, area, len(after))
+    pairs = ((one.dice, one.csa_error_percent) for scores in (before, after) for one in scores)
+    (dice, area), (new_dice, new_area) = np.reshape(list(pairs), (2, -1, 2)).mean(axis=1).tolist()
+    return Effect((dice, new_dice), (area, new_area), len(after))
 
 
 def verdict(new: Effect | None, old: Effect) -> tuple[bool, str]:
@@ -270,12 +264,7 @@ def verdict(new: Effect | None, old: Effect) -> tuple[bool, str]:
 
 
 def _with_card(
-    model: Checkpoint,
-    base: Checkpoint,
-    config: TrainingConfig,
-    facts: dict[str, Any],
-    new: Effect | None,
-    old: Effect,
+    model: Checkpoint, base: Checkpoint, config: TrainingConfig, facts: dict[str, Any], new: Effect | None, old: Effect
 ) -> Checkpoint:
     """Licence, use, sources, limits and repeatability are those of the starting model; what was learnt is added."""
     start = {name: getattr(base, name) for name in ("name", "version", "sha256", "licence")}

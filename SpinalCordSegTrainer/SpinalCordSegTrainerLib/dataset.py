@@ -463,8 +463,9 @@ def load_case(case: LabelledCase) -> LoadedCase:
     without contrast, a label that covers most of it.
     """
     try:
-        read, chosen = read_image(case.image, case.series), chosen_label(case)
+        read = read_image(case.image, case.series)
         image = read.volume
+        chosen = cord_value(case.label_names) if case.label_value is None else case.label_value
         mask, note = read_cord(case.label, image, chosen, tolerant=case.tolerant)
         if image.ijk.min() == image.ijk.max():
             raise TrainingDataError(f"{case.image.name} holds the same value everywhere; export it again")
@@ -483,8 +484,3 @@ def load_case(case: LabelledCase) -> LoadedCase:
         scanner = scanner_text(vars(read.dicom))
         case = replace(case, facts=(*case.facts, ("scanner", scanner))) if scanner else case
     return LoadedCase(case, image, mask, tuple(notes))
-
-
-def chosen_label(case: LabelledCase) -> int | None:
-    """The cord's value: as the case says, or by its name; None when nothing tells."""
-    return case.label_value if case.label_value is not None else cord_value(case.label_names)

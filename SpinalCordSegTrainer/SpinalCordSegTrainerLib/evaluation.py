@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from SpinalCordSegLib.errors import DicomSeriesError, GeometryError, InputFileError, TrainingDataError, VoxelError
@@ -353,7 +353,7 @@ def _cell(value: Any) -> Any:
     return None if math.isnan(value) else round(value, 4) if math.isfinite(value) else "inf"
 
 
-def bland_altman(first_mm2: Sequence[float], second_mm2: Sequence[float]) -> dict[str, Any]:
+def bland_altman(first_mm2: ArrayLike, second_mm2: ArrayLike) -> dict[str, Any]:
     """Bias and 95 % limits of agreement (bias ± 1.96 SD of the differences), second minus first, in mm². Fewer than
     two pairs: SD and limits are None; no pair: the bias, too. Bland and Altman 1986, Lancet 327:307-310."""
     differences = np.asarray(second_mm2, float) - np.asarray(first_mm2, float)
@@ -363,28 +363,27 @@ def bland_altman(first_mm2: Sequence[float], second_mm2: Sequence[float]) -> dic
     return {"n": n, "bias_mm2": bias, "sd_mm2": sd, "lower_mm2": limits[0], "upper_mm2": limits[1]}
 
 
-def _area_pairs(scores: Sequence[CaseScore]) -> tuple[list[float], list[float]]:
-    """True and found area, mm², of the slices where both masks hold cord: a missed slice is no measurement."""
-    both = [one for case in scores for one in case.slices if one.true_mm2 and one.found_mm2]
-    return [one.true_mm2 for one in both], [one.found_mm2 for one in both]
+def _area_pairs(*scores: CaseScore) -> NDArray[np.float64]:
+    """True and found area, mm² (2, n), of the slices where both masks hold cord: a missed slice is no measurement."""
+    areas = [(one.true_mm2, one.found_mm2) for case in scores for one in case.slices if one.true_mm2 and one.found_mm2]
+    return np.reshape(areas, (-1, 2)).T
 
 
 def area_agreement(scores: Sequence[CaseScore]) -> dict[str, Any]:
     """Of slices, and of cases by their mean area."""
-    means = [[float(np.mean(of)) for of in pair] for pair in (_area_pairs([case]) for case in scores) if pair[0]]
-    per_case = bland_altman([pair[0] for pair in means], [pair[1] for pair in means])
-    return {"per_slice": bland_altman(*_area_pairs(scores)), "per_case": per_case}
+    means = [pair.mean(axis=1) for pair in map(_area_pairs, scores) if pair.size]
+    per_case = bland_altman(*np.array(means).reshape(-1, 2).T)
+    return {"per_slice": bland_altman(*_area_pairs(*scores)), "per_case": per_case}
 
 
 def _draw_agreement(scores: Sequence[CaseScore], path: Path) -> None:
     """Difference over mean of each slice's areas, a colour a case; bias and limits. Nothing to draw: no file."""
-    first, second = _area_pairs(scores)
-    if not first:
+    agreement = bland_altman(*_area_pairs(*scores))
+    if not agreement["n"]:
         return
-    agreement = bland_altman(first, second)
     with figure(path, 1) as (axis,):
         for case in scores:
-            one, other = (np.array(of) for of in _area_pairs([case]))
+            one, other = _area_pairs(case)
             axis.plot((one + other) / 2, other - one, ".", markersize=4, alpha=0.6)
         for name, style in (("bias_mm2", "-"), ("lower_mm2", "--"), ("upper_mm2", "--")):
             value = agreement[name]

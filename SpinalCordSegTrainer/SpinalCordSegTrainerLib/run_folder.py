@@ -241,8 +241,7 @@ def limits(config: TrainingConfig, sources: OpenedSources, row: dict[str, Any]) 
     if kinds == {"simulated"}:
         found.append("Trained on simulated slices only: check it on scans of your own before you rely on it.")
     if "real" in kinds and sources.patients < _FEW_SUBJECTS:
-        few = f"real slices of few people ({sources.patients})"
-        found.append(f"Trained on {few}: other scanners and patients may differ.")
+        found.append(f"Trained on real slices of {sources.patients} people: other scanners and patients may differ.")
     if not row["n_slices"]:
         found.append("Nothing was held out: no score here says how it does on new cases.")
     elif not config.validation.caches:
@@ -260,11 +259,7 @@ _PER_EPOCH = ("train_loss", "loss", "dice", "mcc")
 
 
 def write_model(
-    path: Path,
-    network: nn.Module,
-    config: TrainingConfig,
-    sources: OpenedSources,
-    history: Sequence[dict[str, Any]],
+    path: Path, network: nn.Module, config: TrainingConfig, sources: OpenedSources, history: Sequence[dict[str, Any]]
 ) -> None:
     """Write ``path``: weights and card. ``history``: up to the epoch of these weights.
 
@@ -278,11 +273,7 @@ def write_model(
     provenance = {
         "sources": sources.provenance,
         "split": [
-            {
-                "cache": part.cache,
-                "subjects_training": len(part.training),
-                "subjects_validation": len(part.validation),
-            }
+            {"cache": part.cache, "subjects_training": len(part.training), "subjects_validation": len(part.validation)}
             for part in sources.split
         ],
         "intended_use": config.intended_use,

@@ -183,11 +183,7 @@ class Training:
             with device_failures(self.config.batch_size):
                 return self._run()
         finally:
-            self.close()
-
-    def close(self) -> None:
-        """Stop making batches; ``run`` does it by itself."""
-        self._prefetcher.close()
+            self._prefetcher.close()
 
     def _run(self) -> RunState:
         state = self.state

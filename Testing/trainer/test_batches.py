@@ -105,6 +105,14 @@ def test_a_patient_of_two_caches_is_on_one_side(cache_of: MakeCache) -> None:
         assert (len(training), len(held_out)) == (7, 3)
 
 
+def test_each_patient_comes_equally_often(cache_of: MakeCache) -> None:
+    """However many slices the scans of one have; and each of these comes."""
+    config = replace(_config(cache_of("a", ["P1", "P2", "P2", "P2", "P2"]), fraction=0.0), even_patients=True)
+    opened = open_sources(config)
+    assert Counter(opened.training[0].indices.tolist()) == {0: 4, 1: 1, 2: 1, 3: 1, 4: 1}
+    assert opened.provenance[0]["slices"] == 5
+
+
 def test_simulated_people_are_nobody_elses_namesakes(cache_of: MakeCache, tmp_path: Path) -> None:
     real, simulated = cache_of("real", ["1", "2"]), cache_of("simulated", ["1", "2"], "simulated")
     opened = open_sources(_config(real, held_out=[simulated]))
@@ -145,7 +153,7 @@ def test_a_run_goes_on_with_the_split_it_began_with(cache_of: MakeCache, tmp_pat
     assert [one["validation"] for one in json.loads(path.read_text(encoding="utf-8"))] == [["P0"], ["P3"]]
     card = load_card(tmp_path / "run" / "last.safetensors")
     assert [(one["slices"], one["subjects"]) for one in card.provenance["sources"]] == [(2, 2), (1, 1)]
-    assert "Trained on real slices of few people (2)" in str(card.provenance["limits"])
+    assert "Trained on real slices of 2 people" in str(card.provenance["limits"])
     before[1] = {"cache": "other", "training": ["P3"], "validation": ["P2"]}
     path.write_text(json.dumps(before), encoding="utf-8")
     with pytest.raises(TrainingDataError, match="other: 1 of the patients held out there are also trained on"):

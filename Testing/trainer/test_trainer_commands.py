@@ -67,6 +67,12 @@ def test_a_model_may_be_taught_one_patient(data: Path, tmp_path: Path) -> None:
     assert configured(data, tmp_path / "new", *options).validation.fraction == 0.2  # from scratch: refused later
 
 
+def test_the_small_recipe_has_pixels_of_one_size(data: Path, tmp_path: Path) -> None:
+    made = configured(data, tmp_path / "run", "--label", "2", "--recipe", "small", "--epochs", "3")
+    assert (made.normalisation.kind, made.normalisation.pixel_mm, made.epochs) == ("fixed_pixel", 0.7, 3)
+    assert [source.policy for source in made.sources] == ["standard"]
+
+
 def _configuration(make_cache: Callable[..., SliceCache], tmp_path: Path) -> list[str]:
     """``train`` as short as it can be, from a configuration file, into the folder run."""
     config = tmp_path / "c.json"
@@ -105,6 +111,7 @@ def test_a_case_that_cannot_be_judged_does_not_stop_the_others(
         (["train", "--config", "/nowhere.json"], "cannot be read"),
         (["evaluate", "/nowhere", "--model", "/nowhere.safetensors"], "no such weights file"),
         (["train", "--folds", "2"], "give DATA"),
+        (["train", "{data}", "--recipe", "small", "--from", "cervical_t1w"], "starts from nothing"),
         (["train", "{data}", "--device", "cpu"], "labels"),
         (["train", "{data}", "--label", "2", "--device", "abacus"], "abacus"),
     ],
