@@ -373,13 +373,18 @@ ACTS = (
 # What must hold afterwards.
 
 
+_known: dict[tuple[str, bytes], str] = {}  # by name and content: most masks are looked at again and again
+
+
 def _fingerprint(path: Path) -> str:
     try:
-        labels = read_labels(path)
-    except SpinalCordSegError:
+        key = path.name, path.read_bytes()
+        if key not in _known:
+            labels = read_labels(path)
+            _known[key] = "several labels " * (len(np.unique(labels.voxels)) > 2) + mask_sha256(labels)
+        return _known[key]
+    except (SpinalCordSegError, OSError):
         return f"unreadable {path.name}"
-    several = len(np.unique(labels.voxels)) > 2
-    return "several labels " * several + mask_sha256(labels)
 
 
 @dataclass(frozen=True)
