@@ -227,12 +227,11 @@ def test_a_model_is_named_by_its_listed_name_or_its_file(path: Path, monkeypatch
     ],
 )
 def test_published_size_and_work(name: str, width: int, parameters: int, gflops: float) -> None:
-    with torch.device("meta"):
-        network = build_network(NetworkConfig(name, width))
-        assert sum(parameter.numel() for parameter in network.parameters()) == parameters
-        with FlopCounterMode(display=False) as counter, torch.inference_mode():
-            network.eval()(torch.zeros(1, 1, 256, 256))
-    assert counter.get_total_flops() / 1e9 == pytest.approx(gflops, abs=0.005)
+    network = build_network(NetworkConfig(name, width))
+    assert sum(parameter.numel() for parameter in network.parameters()) == parameters
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network.eval()(torch.zeros(1, 1, 32, 32))
+    assert counter.get_total_flops() * 8**2 / 1e9 == pytest.approx(gflops, abs=0.005)  # a slice of 256²
 
 
 @pytest.mark.parametrize("name", NETWORKS)
