@@ -381,7 +381,7 @@ _OWN_SD = 1.5  # of windows, %
 _TOGETHER_MM = 12.0  # windows nearer than this err alike
 _FLOOR_SE = 0.15
 _MORE_SE = 1.5  # simulated pairs err by so much more than their windows scatter: what is wrong alike in all of them
-_SE_OF_CHANGE = 0.2  # of persons, by what lies still about the cord
+_SE_OF_CHANGE = 0.05  # of persons, by what lies still about the cord
 _SE_OF_BLUR = 1.0  # % for each mm² by which one image had to be blurred
 
 

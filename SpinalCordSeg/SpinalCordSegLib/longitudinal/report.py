@@ -413,7 +413,7 @@ def draw_course(axes: Axes, content: Mapping[str, Any], size: float = 9.0) -> No
         lowest, highest = (start * (1 + rate / 100 * np.maximum(at - years[0], 0)) for rate in rates)
         noise = Z95 * cov / 100
         axes.fill_between(at, lowest * (1 - noise), highest * (1 + noise), color=HEALTHY, linewidth=0)
-        if found:
+        if found and found["verdict"] != WITHHELD:
             ends = years[[0, -1]]
             axes.plot(ends, start + found["slope_mm2_per_year"] * (ends - ends[0]), color=CURVE, linewidth=1.8)
         for visit in own:
@@ -521,13 +521,14 @@ def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
     extent = f"{_signed(shared.low_mm)} to {_signed(shared.high_mm)} mm from {result.alignment.zero}, in all visits"
     boxes.append(("Common extent", f"{shared.length_mm:.1f} mm", extent))
     course_note = (
-        "Bars: ±1.96·CoV. Line: fitted over comparable visits. Green: expected of a healthy cord of"
+        "Bars: ±1.96·CoV. Line: fitted over comparable visits, none in doubt. Green: expected of a healthy cord of"
         f" {'any adult age' if age is None else 'this age'} with the same first area, error of measurement included."
         " Orange: some of the compared slices are flagged. Red: not comparable across it."
     )
     profile_note = f"Grey: compared, in all visits. Zero: {result.alignment.zero}. Dots: flagged slices."
     after_break = {run.first - 1 for run in result.runs[1:]}
     has_direct = any(pair.percent is not None for pair in result.pairs)
+    pictures = [Section("picture", "Every visit, with what is compared", note=_LOOK, picture=looks)] if looks else []
     known = [name for name in _SHOWN if any(one.conditions[name] for one in result.visits)]
     conditions = [(str(one.visit), *(_condition(one.conditions[name]) for name in known)) for one in result.visits]
     titles = ("visit", *(CONDITIONS[name][0] for name in known))
@@ -542,7 +543,7 @@ def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
         Section("picture", "Area along the cord", note=profile_note, picture=lambda axes: draw_profiles(axes, result)),
         *([Section("picture", "Change along the cord, from the images", note=_DIRECT,
                    picture=lambda axes: draw_direct(axes, result))] if has_direct else []),
-        *([Section("picture", "Every visit, with what is compared", note=_LOOK, picture=looks)] if looks else []),
+        *([] if result.doubts else pictures),
         Section("table", "How the visits were made", conditions, columns=titles, marked=after_break),
         Section("entries", "How this was computed", _method(result, content), folded=True),
     ]  # fmt: skip
@@ -552,7 +553,8 @@ def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
         ("Not comparable throughout", breaks,
          "No yearly rate is given across these changes. Each run of comparable visits has its own."),
     ]  # fmt: skip
-    return [Section("stop", title, items, note) for title, items, note in stops if items] + found
+    stopping = [Section("stop", title, items, note) for title, items, note in stops if items]
+    return [*stopping, *(pictures if result.doubts else []), *found]
 
 
 def visit_breaks(content: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -598,7 +600,8 @@ def _visit_table(result: FollowUp, after_break: set[int]) -> Section:
         else:
             found = one.change
             cells += [_marked(_signed(found.percent), found.verdict), f"{found.mdc95_percent:.1f}"]
-            limit = f"{found.verdict} (CoV {found.cov_percent:.3g} % {found.cov_setting})"
+            whose = found.cov_source.split(",")[0].split(":")[0]
+            limit = f"{found.verdict} (CoV {found.cov_percent:.3g} % {found.cov_setting}, {whose})"
             cells.append("; ".join(filter(None, [limit, one.unlike])) + _sharpness_text(one))
         rows.append([*cells, _direct_text(one.direct, result)] if result.pairs else cells)
     note = (
