@@ -6,7 +6,6 @@ import errno
 import gzip
 import json
 import os
-import shutil
 import struct
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -32,7 +31,6 @@ from SpinalCordSegLib.errors import (
     GeometryError,
     InputFileError,
     OutputError,
-    SpinalCordSegError,
     VoxelError,
 )
 from SpinalCordSegLib.files import check_claimed_size, read_table, remove_abandoned_parts, without_padding
@@ -367,7 +365,6 @@ def behind(neck: Phantom, path: Path) -> Path:
 
 
 REFUSED: dict[str, tuple[Callable[[Phantom, Path], Path], type[Exception], str]] = {
-    "voxels begin at 0": (lambda n, p: stored(n, p, (108, "f", 0)), VoxelError, "begin at byte 0; expected 352"),
     "voxels begin at 176": (lambda n, p: stored(n, p, (108, "f", 176)), VoxelError, "begin at byte 176"),
     "mm called micrometres": (lambda n, p: stored(n, p, (123, "B", 3)), GeometryError, "which no MR volume has"),
     "mm called metres": (lambda n, p: stored(n, p, (123, "B", 1)), GeometryError, "which no MR volume has"),
@@ -420,16 +417,6 @@ def test_padding_of_a_series(dicom: Any, tmp_path: Path) -> None:
         return {"PixelData": values.tobytes(), "PixelPaddingValue": -32768}
 
     assert read_image(dicom.write(tmp_path, change=padded)).volume.voxels.min() == 10
-
-
-def test_a_file_of_a_series_twice_counts_once_and_two_of_one_place_do_not(dicom: Any, tmp_path: Path) -> None:
-    dicom.write(tmp_path)
-    shutil.copy(tmp_path / "IM71", tmp_path / "copy")
-    assert read_image(tmp_path).volume.shape[0] == 4
-    content = (tmp_path / "copy").read_bytes()
-    (tmp_path / "copy").write_bytes(content[:-1] + b"\7")
-    with pytest.raises(SpinalCordSegError, match="two slices lie at the same position"):
-        read_image(tmp_path)
 
 
 def test_one_frame_a_file(dicom: Any, tmp_path: Path, save_dicom: Callable[..., Path]) -> None:

@@ -142,21 +142,21 @@ IMAGES: dict[str, tuple[Callable[[Path], Path], str]] = {
 }  # fmt: skip
 
 
-def _refused_in_one_line(capsys: Any, words: str) -> None:
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+def _refused_in_one_line(capfd: Any, words: str) -> None:
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.strip()]
     assert len(lines) == 1 and "Traceback" not in lines[0], lines
     assert any(word in lines[0] for word in words.split("|")), lines
 
 
 @pytest.mark.parametrize("report", IMAGES)
-def test_images(report: str, tiny_model: Path, tmp_path: Path, capsys: Any) -> None:
+def test_images(report: str, tiny_model: Path, tmp_path: Path, capfd: Any) -> None:
     make, words = IMAGES[report]
     path = make(tmp_path / "x.nii")
     code = main(["segment", str(path), "--output", str(tmp_path / "out"), "--model", str(tiny_model), "--no-find"])
     is_read = words in (SAME, TURNED) or words.startswith("note:")
     assert code == (0 if is_read else 2)
     if not is_read:
-        _refused_in_one_line(capsys, words)
+        _refused_in_one_line(capfd, words)
         assert not (tmp_path / "out").exists()
         return
     image = read_image(path)
@@ -218,18 +218,18 @@ MASKS: dict[str, tuple[Callable[[Path], Path], tuple[str, ...], str]] = {
 
 
 @pytest.mark.parametrize("report", MASKS)
-def test_masks(report: str, tmp_path: Path, capsys: Any) -> None:
+def test_masks(report: str, tmp_path: Path, capfd: Any) -> None:
     make, options, words = MASKS[report]
     path, image = make(tmp_path / "x.nii"), nifti(tmp_path / "image.nii")
     more = [str(image) if option == "IMAGE" else option for option in options]
     code = main(["measure", str(path), "--output", str(tmp_path / "out"), "--no-find", *more])
     assert code == (0 if words in (SAME, NOTHING) else 2)
     if code:
-        _refused_in_one_line(capsys, words)
+        _refused_in_one_line(capfd, words)
         return
     (case,) = (Case.load(folder.parent) for folder in (tmp_path / "out").glob("*/report.json"))
     assert case.volume_mm3 == pytest.approx(0 if words == NOTHING else 2.0 * CORD.sum())
-    assert words in capsys.readouterr().out
+    assert words in capfd.readouterr().out
 
 
 Change = Callable[[int], dict[str, Any]]
@@ -309,13 +309,13 @@ DICOM: dict[str, tuple[Callable[[Any, Path], Path], str]] = {
 
 
 @pytest.mark.parametrize("report", DICOM)
-def test_dicom(report: str, dicom: Any, tiny_model: Path, tmp_path: Path, capsys: Any) -> None:
+def test_dicom(report: str, dicom: Any, tiny_model: Path, tmp_path: Path, capfd: Any) -> None:
     make, words = DICOM[report]
     path = make(dicom, tmp_path / "study")
     code = main(["segment", str(path), "--output", str(tmp_path / "out"), "--model", str(tiny_model), "--no-find"])
-    assert code == (0 if words == SAME else 2), capsys.readouterr().err
+    assert code == (0 if words == SAME else 2), capfd.readouterr().err
     if words != SAME:
-        _refused_in_one_line(capsys, words)
+        _refused_in_one_line(capfd, words)
         return
     right = read_image(dicom.write(tmp_path / "right", 6))
     (case,) = (Case.load(folder.parent) for folder in (tmp_path / "out").glob("*/report.json"))
