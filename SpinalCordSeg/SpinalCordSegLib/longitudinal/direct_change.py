@@ -112,6 +112,7 @@ def direct_change(
 _AROUND_MM = np.arange(2.0, 32.1)  # vertebrae and muscles, which are a person's own
 _COARSE = (0, 4, 3)  # planes, rays, mm: what is smoother than that, every neck has
 ALIKE = 0.6  # two images of one person on one scanner are more alike
+FARTHEST_MM = 6.0  # half a cord's width: beyond it, cord lies on something else
 _ALONG_MM = np.arange(-24.0, 25.0, 3.0)
 _TURNS = (-3, -2, -1, 0, 1, 2, 3)  # of the head, in rays: 17° at most
 _MORE_ALIKE, _LEAST_ALIKE = 0.1, 0.4  # by so much, and so alike, where registration failed
@@ -124,18 +125,20 @@ def likeness(
     cord); how alike with left and right exchanged in the second; and the motion. -1 where less than 15 mm are shared,
     NaN for cords of fewer than 5 slices.
 
-    Of images of one contrast. Where they are not ALIKE as registration lays them, cord is laid on cord at any height
-    and turn of the head, and that motion given if it fits better: registration may fail. See ``direct_change``, also
-    for the parameters.
+    Of images of one contrast. Where they are not ALIKE as registration lays them, or the cords not on each other, cord
+    is laid on cord at any height and turn of the head, and that motion given if it fits better: registration may fail.
+    See ``direct_change``, also for the parameters.
     """
     if _is_short(first_cord) or _is_short(second_cord):
         return nan, nan, first_to_second
     scans = _scan(first, first_cord, np.zeros(3)), _scan(second, second_cord, np.zeros(3))
     (alike,) = _alike(scans, first_to_second, _offset_along(scans, first_to_second), (0,))
-    least, motion = max(alike.max() + _MORE_ALIKE, _LEAST_ALIKE), first_to_second
-    if alike.max() > ALIKE:
-        return float(alike[0]), float(alike[1]), motion
-    one, other = (scan.line.ras_mm for scan in scans)
+    (one, other), motion, least = (scan.line.ras_mm for scan in scans), first_to_second, _LEAST_ALIKE
+    laid = one @ motion[:3, :3].T + motion[:3, 3]
+    if np.median([scans[1].line.nearest(place.tolist())[1] for place in laid]) <= FARTHEST_MM:
+        least = max(alike.max() + _MORE_ALIKE, least)
+        if alike.max() > ALIKE:
+            return float(alike[0]), float(alike[1]), motion
     upwards = (other[-1] - other[0]) / np.linalg.norm(other[-1] - other[0])
     for along_mm in _ALONG_MM:
         moved = np.eye(4)

@@ -17,7 +17,7 @@ from scipy import ndimage
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, VoxelError
 from SpinalCordSegLib.files import to_json
 from SpinalCordSegLib.image_io import to_itk
-from SpinalCordSegLib.longitudinal.direct_change import ALIKE, likeness
+from SpinalCordSegLib.longitudinal.direct_change import ALIKE, FARTHEST_MM, likeness
 from SpinalCordSegLib.longitudinal.visits import Visit
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.quality_control import check_image_of, contrast_of
@@ -234,7 +234,6 @@ def _coarse(volume: Volume, is_mask: bool = False) -> sitk.Image:
 # ---- The same place in every visit: by the disc C2/C3, else by rigid registration of the images. Never by the areas.
 
 
-_FARTHEST_MM = 6.0  # half a cord's width: beyond it, cord lies on something else
 _POINT_STEP_MM = 2.0
 
 
@@ -295,10 +294,10 @@ def align(visits: Sequence[Visit], lay: Lay) -> Alignment:
                 " common; mark the disc C2/C3 in every visit instead"
             )
         shift, residual = shift_along(first, visit, found)
-        if residual > _FARTHEST_MM:
+        if residual > FARTHEST_MM:
             raise ConfigurationError(
                 f"registration of visit {number} failed: the cords lie {residual:.1f} mm apart, at most"
-                f" {_FARTHEST_MM:g} mm are allowed; mark the disc C2/C3 in every visit instead"
+                f" {FARTHEST_MM:g} mm are allowed; mark the disc C2/C3 in every visit instead"
             )
         if found.ambiguous:
             remarks.append(f"visit {number}: {_AMBIGUOUS}")
