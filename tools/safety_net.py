@@ -745,7 +745,7 @@ def fine_tune(net: Step, here: Path) -> None:
 @step()
 def find_lr(net: Step, here: Path) -> None:
     cases = net.step("training_data") / "cases"
-    net.run("find-lr", cases, output="out", updates=30, **SMALL)
+    net.run("find-lr", cases, output="out", updates=300, **SMALL)
     net.run("find-lr", cases, output="short", updates=3, **SMALL)
 
 

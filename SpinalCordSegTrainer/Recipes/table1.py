@@ -145,7 +145,7 @@ def _scored(run: Training) -> tuple[list[str], list[ConfusionCounts]]:
     held_out = open_sources(config).held_out
     counts = slice_counts(network, held_out, config.loss, config.validation.batch_size, run.device)[1]
     people = [str(one.cache.info.subjects[n]) for one in held_out for n in one.indices]
-    return people, [one for one, _ in counts]
+    return people, [one for one, *_ in counts]
 
 
 def difference(results: Sequence[dict[str, Any]], row: str, other: str, draws: int = 2000) -> tuple[float, ...]:

@@ -6,19 +6,20 @@ A batch is a pure function of its update, so that a resumed run draws alike.
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
-from math import ceil, floor
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegLib.files import to_json
@@ -196,11 +197,11 @@ class BatchSampler:
         """Batches that all slices fill (rounded up), unless the configuration says otherwise."""
         if self._config.updates_per_epoch is not None:
             return self._config.updates_per_epoch
-        return ceil(sum(len(source.indices) for source in self._sources) / self._config.batch_size)
+        return math.ceil(sum(len(source.indices) for source in self._sources) / self._config.batch_size)
 
     def drawn(self, update: int) -> list[int]:
         """How many slices each source has given before this update; their sum is update · batch size."""
-        marks = [floor(update * self._config.batch_size * bound + 0.5) for bound in self._bounds]
+        marks = [math.floor(update * self._config.batch_size * bound + 0.5) for bound in self._bounds]
         return [end - start for start, end in pairwise(marks)]
 
     def batch(self, update: int) -> Batch:
@@ -297,6 +298,20 @@ def on_device(images: Tensor, device: torch.device) -> Tensor:
     return images.to(device).contiguous(memory_format=torch.channels_last)
 
 
+SliceCounts = tuple[ConfusionCounts, float, float]
+"""Of a slice: exact counts at threshold 0.5; area of its coverage in pixels; the logit above which the pixels near the
+cord have that area, NaN where Dice is under 0.5: a cord that was missed says nothing about the outline."""
+_NEAR_PX, _LEAST_DICE = 8, 0.5
+
+
+def _counts_of(logits: Tensor, coverage: Tensor) -> SliceCounts:
+    counts, area = ConfusionCounts.of((logits > 0).numpy(), coverage.numpy() >= 0.5), float(coverage.sum())
+    size, near = round(area), functional.max_pool2d(coverage, 2 * _NEAR_PX + 1, stride=1, padding=_NEAR_PX) > 0
+    if not counts.true_positive or counts.dice() < _LEAST_DICE or size >= int(near.sum()):
+        return counts, area, math.nan
+    return counts, area, float(logits[near].topk(size + 1).values[-2:].mean())
+
+
 def slice_counts(
     network: nn.Module,
     held_out: Sequence[Slices],
@@ -304,11 +319,9 @@ def slice_counts(
     batch_size: int,
     device: torch.device,
     processes: Processes = ALONE,
-) -> tuple[list[float], list[tuple[ConfusionCounts, float]]]:
-    """The loss of each batch of whole slices; and of each slice the exact counts at threshold 0.5, and the area of its
-    coverage in pixels. In evaluation mode; the network's mode is left as it was. Several processes take the batches in
-    turn, and each gets the scores of all.
-    """
+) -> tuple[list[float], list[SliceCounts]]:
+    """The loss of each batch of whole slices, and the counts of each slice. In evaluation mode; the network's mode is
+    left as it was. Several processes take the batches in turn, and each gets the scores of all."""
     was_training = network.training
     network.eval()
     found = {}
@@ -316,31 +329,31 @@ def slice_counts(
         for number, (images, coverage) in enumerate(batch for part in held_out for batch in part.batches(batch_size)):
             if number % processes.count == processes.rank:
                 logits = network(on_device(images, device)).float().cpu()
-                counted = [
-                    (ConfusionCounts.of(one.numpy(), share.numpy() >= 0.5), float(share.sum()))
-                    for one, share in zip(logits > 0, coverage, strict=True)
-                ]
+                counted = [_counts_of(one, share) for one, share in zip(logits, coverage, strict=True)]
                 found[number] = float(segmentation_loss(logits, coverage, loss)), counted
     network.train(was_training)
     batches = [one for _, one in sorted(processes.gathered(found).items())]
     return [loss for loss, _ in batches], [one for _, counted in batches for one in counted]
 
 
-def validate(losses: Sequence[float], counted: Sequence[tuple[ConfusionCounts, float]]) -> dict[str, Any]:
+def validate(losses: Sequence[float], counted: Sequence[SliceCounts]) -> dict[str, Any]:
     """Scores of what ``slice_counts`` gives.
 
     ``loss``: mean over batches. ``mcc``: from counts pooled over all slices. ``dice``: mean over slices with cord.
-    ``area_percent``: signed error of the summed area on those slices, against the coverage. ``n_slices``. None where no
-    slice holds cord.
+    ``area_percent``: signed error of the summed area on those slices, against the coverage. All of masks as the network
+    draws them, nothing cleaned. ``area_logit``: above which the area of the median slice is right. ``n_slices``. None
+    where no slice holds cord.
     """
-    with_cord = [(one, area) for one, area in counted if one.true_positive + one.false_negative]
+    with_cord = [(one, area) for one, area, _ in counted if one.true_positive + one.false_negative]
+    thresholds = [logit for _, _, logit in counted if math.isfinite(logit)]
     found_area = sum(one.true_positive + one.false_positive for one, _ in with_cord)
     true_area = sum(area for _, area in with_cord)
     scores = {
         "loss": float(np.mean(losses)) if losses else None,
-        "mcc": sum((one for one, _ in counted), ConfusionCounts()).mcc(),
+        "mcc": sum((one for one, *_ in counted), ConfusionCounts()).mcc(),
         "dice": float(np.mean([one.dice() for one, _ in with_cord])) if with_cord else None,
         "area_percent": float(csa_error_percent(found_area, true_area)),
+        "area_logit": float(np.median(thresholds)) if thresholds else None,
         "n_slices": len(counted),
     }
     finite: dict[str, Any] = to_json(scores)

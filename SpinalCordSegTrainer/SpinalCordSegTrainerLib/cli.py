@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from SpinalCordSegTrainerLib.dataset import LoadedCase, MatchedFiles
     from SpinalCordSegTrainerLib.dataset_check import CheckedCase
     from SpinalCordSegTrainerLib.evaluation import CaseScore, Evaluation
+    from SpinalCordSegTrainerLib.split import Split
     from SpinalCordSegTrainerLib.trainer import Progress
 
 STOP_FILE = "stop"
@@ -108,11 +110,14 @@ def build_parser() -> Parser:
 
     find_lr = add_command(
         commands, "find-lr", _find_lr, "find the two bounds of the cyclical learning rate",
-        "Range test; writes curve and table. Give it the options that the training will have: bounds of a network that"
-        " starts --from a model are others.",
+        "Range test; writes curve and table, and shows the line that trains by them. Give it the options that the"
+        " training will have: bounds of a network that starts --from a model are others.",
     )  # fmt: skip
     add_learning(find_lr)
-    find_lr.add_argument("--updates", type=int, metavar="N", help="length of the sweep (default: two epochs)")
+    find_lr.add_argument(
+        "--updates", type=int, metavar="N",
+        help="length of both sweeps together, 300 or more (default: two epochs, but 400 at least)",
+    )  # fmt: skip
 
     evaluate = add_command(
         commands, "evaluate", _evaluate, "score a model, or masks made elsewhere, against the labels of a data set",
@@ -217,8 +222,13 @@ def base_configuration(arguments: argparse.Namespace) -> TrainingConfig:
     small = arguments.recipe == "small"
     if small and (arguments.config is not None or arguments.start is not None):
         raise ConfigurationError("--recipe small starts from nothing: leave out --config and --from")
-    plain = SMALL if small else TrainingConfig()
-    return with_settings(plain if path is None else read_config(path), arguments.settings)
+    if path is not None:
+        config = read_config(path)
+    elif small:
+        config = SMALL
+    else:
+        config = TrainingConfig(best_by="loss") if arguments.recipe == "paper" else TrainingConfig()
+    return with_settings(config, arguments.settings)
 
 
 def configuration(arguments: argparse.Namespace, reporter: Reporter) -> TrainingConfig:
@@ -353,17 +363,48 @@ def _train(arguments: argparse.Namespace, reporter: Reporter) -> int:
                 report=epochs_to(reporter) if processes.first else None,
                 stopped=stopped,
             )
+            if processes.first:
+                reporter.text(_who_is_held_out(run.sources.split))
             try:
                 state = run.run()
             except Cancelled as error:
                 reporter.error(str(error), "Cancelled")
                 return CANCELLED
     if processes.first:
-        reporter.result(f"{state.finished}: {run.best}", reason=state.finished, model=str(run.best))
+        text = f"{state.finished}: {run.best}\n{_next_of_training(arguments, run.best)}"
+        reporter.result(text, reason=state.finished, model=str(run.best))
     return DONE
 
 
+def _who_is_held_out(parts: Sequence[Split]) -> str:
+    trained = {(part.kind, one) for part in parts for one in part.training}
+    held_out = sorted({one for part in parts for one in part.validation})
+    names = ", ".join(held_out[:_MOST_NAMES]) + (" …" if len(held_out) > _MOST_NAMES else "")
+    return f"{patients_text(len(trained))} to train on, {len(held_out)} held out" + (f": {names}" if names else "")
+
+
+def _next_of_training(arguments: argparse.Namespace, model: Path) -> str:
+    if arguments.data is None or is_slice_cache(arguments.data):
+        return f"next: spinalcordseg segment IMAGE --model {shlex.quote(str(model))} --output DIR"
+    words = ["evaluate", *_reading_words(arguments), "--model", model, "--held-out", model.parent]
+    return "next: " + _line(*words, "--output", model.parent / "evaluation")
+
+
+def _line(*words: object) -> str:
+    return shlex.join(["spinalcordseg-train", *map(str, words)])
+
+
+def _reading_words(arguments: argparse.Namespace) -> list[str]:
+    """The command's data as another command takes them."""
+    words = [] if arguments.data is None else [str(arguments.data)]
+    words += [] if arguments.label is None else ["--label", str(arguments.label)]
+    return (
+        words + ["--tolerant"] * arguments.tolerant + ["--only-labelled"] * vars(arguments).get("only_labelled", False)
+    )
+
+
 _FEW_CASES = 50
+_MOST_NAMES = 12
 
 
 def _is_for_corrections(arguments: argparse.Namespace, reporter: Reporter) -> bool:
@@ -384,7 +425,7 @@ def _is_for_corrections(arguments: argparse.Namespace, reporter: Reporter) -> bo
         f"{count} cases, under {_FEW_CASES}: too few to train from scratch, so a trained model learns from them, beside"
         " rehearsal slices (--recipe small trains from scratch, --recipe paper as published)"
         if few
-        else f"{count} cases: trained from scratch by the recipe of Bueno et al. 2022"
+        else f"{count} cases: trained from scratch by the recipe of Bueno et al. 2022, the best epoch by loss and area"
     )
     return few
 
@@ -415,7 +456,7 @@ def _learn_from_corrections(arguments: argparse.Namespace, reporter: Reporter) -
             stopped=stopped,
         )
     save_checkpoint(learnt.model, path)
-    text = f"{learnt.text}\n{path}"
+    text = f"{learnt.text}\n{path}\nnext: spinalcordseg segment IMAGE --model {shlex.quote(str(path))} --output DIR"
     reporter.result(text, reason=learnt.text, model=str(path), offered=learnt.offered)
     return DONE
 
@@ -446,7 +487,7 @@ def stop_in_order(output: Path, arguments: argparse.Namespace) -> Iterator[Calla
 def epochs_to(reporter: Reporter) -> Callable[[Progress], None]:
     """Report each update's progress with the running loss, and each finished epoch."""
     running = math.nan
-    names = {"train_loss": "loss", "loss": "validation", "dice": "Dice", "mcc": "MCC", "area_percent": "area %"}
+    names = {"train_loss": "loss", "loss": "validation", "dice": "raw Dice", "mcc": "MCC", "area_percent": "raw area %"}
 
     def report(progress: Progress) -> None:
         nonlocal running
@@ -474,7 +515,13 @@ def _find_lr(arguments: argparse.Namespace, reporter: Reporter) -> int:
     bounds, sweep = range_test(config, device, updates=arguments.updates, progress=progress)
     write_range_test(bounds, sweep, arguments.output)
     note = f" ({bounds.note})" if bounds.note else ""
-    reporter.result(f"base_lr {bounds.base_lr:.0e}, max_lr {bounds.max_lr:.0e}{note}", **asdict(bounds))
+    words = ["train", *_reading_words(arguments), "--output", arguments.output]
+    for option, value in (("--config", arguments.config), ("--from", arguments.start)):
+        words += [] if value is None else [option, value]
+    chosen = (*arguments.settings, f"rate.base_lr={bounds.base_lr:g}", f"rate.max_lr={bounds.max_lr:g}")
+    line = _line(*words, *(word for one in chosen for word in ("--set", one)))
+    text = f"base_lr {bounds.base_lr:.1e}, max_lr {bounds.max_lr:.1e}{note}\nnext: {line}"
+    reporter.result(text, **asdict(bounds))
     return DONE
 
 
@@ -634,10 +681,14 @@ def _check(arguments: argparse.Namespace, reporter: Reporter) -> int:
     else:
         splits = {"split": split_by_rule(cases, arguments.hold_out, arguments.seed)}
     for name, split in splits.items():
-        lines.append(f"{name}: {patients_text(len(split.training))} to train on, {len(split.validation)} held out")
+        lines.append(f"{name}: {_who_is_held_out([split])}")
         if arguments.output is not None:
             folder = arguments.output if name == "split" else arguments.output / name
             write_split([split], folder / "split.json")
+    if counts["usable"]:
+        way = [] if arguments.output is None else ["--split", arguments.output / "split.json"]
+        way = way if arguments.folds is None else ["--folds", arguments.folds]
+        lines.append("next: " + _line("train", *_reading_words(arguments), "--output", "RUN", *way))
     reporter.result("\n".join(lines), **counts)
     return DONE if counts["usable"] == counts["cases"] else SOME_FAILED
 

@@ -197,7 +197,7 @@ class RateConfig:
     plan: Literal["clr", "fixed", "cosine"] = "clr"
     base_lr: float = 1e-5
     max_lr: float = 1e-3
-    half_cycle_epochs: float = 8.0
+    half_cycle_epochs: float = 7.5
     warmup_updates: int = 0
 
     def __post_init__(self) -> None:
@@ -212,7 +212,8 @@ class TrainingConfig:
     """One training run.
 
     ``updates_per_epoch``: None means as many batches as the slices of all sources fill. ``patience``: epochs without a
-    better ``best_by`` before stopping, never before one full rate cycle; None never stops early.
+    better ``best_by`` before stopping, never before one full rate cycle; None never stops early. ``best_by``: by
+    loss_and_area an error of 10 % in the summed area counts as 10 % of the loss.
     ``ema_decay``: validates and saves an exponential moving average of the weights; 0 is off.
     ``statistics_batches``: training batches from which BN statistics are re-estimated before each validation.
     ``freeze_statistics``: BatchNorm keeps the statistics of the starting model.
@@ -239,7 +240,7 @@ class TrainingConfig:
     epochs: int = 30
     updates_per_epoch: int | None = None
     patience: int | None = 10
-    best_by: Literal["loss", "dice", "mcc"] = "loss"
+    best_by: Literal["loss", "loss_and_area", "dice", "mcc"] = "loss_and_area"
     ema_decay: float = 0.0
     statistics_batches: int = 20
     freeze_statistics: bool = False

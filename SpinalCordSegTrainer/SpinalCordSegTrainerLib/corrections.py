@@ -1,13 +1,16 @@
 """Learning from a few corrected cases: a trained model takes over a person's corrections, and keeps what it could do.
 
 BatchNorm keeps the statistics of the starting model: its own come from crops about the cord, and whole slices of a few
-people break it before the first update. A third of each batch are corrected slices, the rest are rehearsal slices:
-simulated ones, which ship with the models, and whose target is what the starting model draws on them, so that its areas
-on other scanners stay near where they were (Li and Hoiem 2017, Learning without forgetting, arXiv:1606.09282).
+people break it before the first update. A third of each batch is from the corrected cases: half of it slices that the
+starting model draws otherwise, half slices that it draws just so, but for the neighbours of the former, where a fault
+may go on. The rest are rehearsal slices: simulated ones, which ship with the models, and whose target is what the
+starting model draws on them, so that its areas on other scanners stay near where they were (Li and Hoiem 2017, Learning
+without forgetting, arXiv:1606.09282).
 """
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -32,9 +35,9 @@ from SpinalCordSegLib.model.checkpoint import (
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegTrainerLib.batches import BatchSampler, Slices, on_device, slice_counts, validate
 from SpinalCordSegTrainerLib.config import SMALL, CropConfig, RateConfig, TrainingConfig
-from SpinalCordSegTrainerLib.dataset import LabelledCase
+from SpinalCordSegTrainerLib.dataset import LabelledCase, load_case
 from SpinalCordSegTrainerLib.distributed import Processes, cpu_has_bfloat16
-from SpinalCordSegTrainerLib.evaluation import CaseScore, Evaluation, model_masks
+from SpinalCordSegTrainerLib.evaluation import CaseScore, Evaluation, Masks, model_masks
 from SpinalCordSegTrainerLib.losses import learning_rate
 from SpinalCordSegTrainerLib.run_folder import public_config
 from SpinalCordSegTrainerLib.slice_cache import CacheInfo, SliceCache, check_normalisation, slices_of
@@ -45,6 +48,7 @@ REHEARSAL = "rehearsal.npz"
 _HELD_OUT = 5  # of the simulated people every fifth is for judging
 _MOST_FOLDS = 3  # so many people are judged one by one; of more a third is held out once
 _MOST_DICE_LOSS, _MOST_AREA_CHANGE = 0.003, 1.0  # the latter in points of %
+_SHARES = (1.0, 0.75, 0.5, 0.25)  # of the new weights in their mean with the old
 
 RECIPE = replace(
     SMALL,
@@ -76,6 +80,11 @@ class Effect:
     dice: tuple[float, float]
     area_percent: tuple[float, float]
     count: int
+
+    @property
+    def is_small(self) -> bool:
+        lost, moved = self.dice[0] - self.dice[1], self.area_percent[1] - self.area_percent[0]
+        return lost <= _MOST_DICE_LOSS and abs(moved) <= _MOST_AREA_CHANGE
 
     def text(self) -> str:
         return "Dice {:.3f} → {:.3f}, area {:+.1f} → {:+.1f} %".format(*self.dice, *self.area_percent)
@@ -124,16 +133,20 @@ def learn_from_corrections(
     everybody = sorted(set(cache.info.subjects))
     held_out = _held_out(everybody, seed)
     updates, total = learner.updates, learner.updates * (len(held_out) + 1)
+    drawn = model_masks(base, device.type, stopped)
+    changed, kept = np.concatenate([_changed(case, drawn, only_labelled) for case in cases], axis=1)
     before, after = Evaluation(only_labelled=only_labelled), Evaluation(only_labelled=only_labelled)
     for number, subjects in enumerate([*held_out, ()]):
-        corrected = Slices(cache, slices_of(cache, set(everybody) - set(subjects)), 1.0, config.standard)
-        model = learner.taught(corrected, lambda done, begun=number * updates: progress(begun + done, total))  # type: ignore[misc]
+        learnt_from = slices_of(cache, set(everybody) - set(subjects))
+        parts = [learnt_from[marks[learnt_from]] for marks in (changed, kept)]
+        parts = [part for part in parts if len(part)]
+        corrected = [Slices(cache, part, 1.0 / len(parts), config.standard) for part in parts]
+        model, old = learner.taught(corrected, lambda done, begun=number * updates: progress(begun + done, total))  # type: ignore[misc]
         judged = [case for case in cases if case.subject in subjects]
         if judged:
-            before.judge(judged, model_masks(base, device.type, stopped))
+            before.judge(judged, drawn)
             after.judge(judged, model_masks(model, device.type, stopped))
     new = _effect_on_cases(before.scores, after.scores) if before.scores else None
-    old = learner.old_effect(model)
     offered, text = verdict(new, old)
     facts = {
         "cases": len(cases),
@@ -142,6 +155,16 @@ def learn_from_corrections(
         "minutes": round((time.monotonic() - began) / 60, 2),
     }
     return Learnt(_with_card(model, base, config, facts, new, old), new, old, offered, text)
+
+
+def _changed(case: LabelledCase, drawn: Masks, only_labelled: bool) -> NDArray[np.bool_]:
+    """(2, n) of the cached slices of a case: whether the label is another than ``drawn``; whether it is the same, there
+    and on both sides of the slice."""
+    loaded = load_case(case)
+    label, found = loaded.mask.voxels != 0, drawn(loaded)[0].voxels != 0
+    changed = (label != found).any(axis=(1, 2))
+    both = np.stack([changed, ~ndimage.binary_dilation(changed)])
+    return both[:, label.any(axis=(1, 2))] if only_labelled else both
 
 
 def _held_out(subjects: Sequence[str], seed: int) -> list[tuple[str, ...]]:
@@ -168,6 +191,7 @@ class _Learner:
         people = sorted(set(rehearsal.info.subjects))
         judged = set(people[::_HELD_OUT])
         self._judged = Slices(rehearsal, slices_of(rehearsal, judged))
+        self._before = self._on_old(base)
         drawn = torch.sigmoid(self._logits(self._network(base), rehearsal))
         targets = replace(rehearsal, coverage=drawn.half().numpy())
         kept = slices_of(rehearsal, set(people) - judged)
@@ -192,17 +216,31 @@ class _Learner:
             network.eval()
             return torch.cat([network(on_device(images, self._device)).float().cpu()[:, 0] for images, _ in batches])
 
-    def taught(self, corrected: Slices, progress: Callable[[int], None]) -> Checkpoint:
-        """``progress``: updates done. The area on the rehearsal slices is that of the starting model."""
+    def taught(self, corrected: Sequence[Slices], progress: Callable[[int], None]) -> tuple[Checkpoint, Effect]:
+        """The model, and what it changed on the rehearsal slices held out. Of the mean of old and new weights it has as
+        much of the new ones as leaves those slices as they were (Wortsman et al. 2022, Robust fine-tuning,
+        arXiv:2109.01903). ``progress``: updates done."""
         config, network = self._config, self._network(self._base)
         optimiser = torch.optim.Adam(network.parameters())
-        sampler = BatchSampler((corrected, *self._rehearsed), config)
+        sampler = BatchSampler((*corrected, *self._rehearsed), config)
         for update in range(self.updates):
             if self._stopped():
                 raise Cancelled("stopped; nothing was kept")
             rate = learning_rate(config.rate, update, self.updates, update / self.updates)
             learn(network, optimiser, rate, sampler.batch(update), config, Processes(device=self._device))
             progress(update + 1)
+        start, end = self._network(self._base).state_dict(), copy.deepcopy(network.state_dict())
+        for share in _SHARES:
+            mean = {name: torch.lerp(start[name], one, share) for name, one in end.items() if one.is_floating_point()}
+            network.load_state_dict(mean, strict=False)
+            model = self._calibrated(network, corrected[0])
+            old = self._old_effect(model)
+            if old.is_small:
+                break
+        return model, old
+
+    def _calibrated(self, network: nn.Module, corrected: Slices) -> Checkpoint:
+        """The area on the rehearsal slices is that of the starting model."""
         targets, kept = self._rehearsed[0].cache, np.concatenate([part.indices for part in self._rehearsed])
         wanted = (targets.read(kept)[1] > 0.5).mean()
         logits = self._logits(network, targets, kept).numpy()
@@ -213,13 +251,13 @@ class _Learner:
         t2w_threshold = 0.5 if corrects_dark else self._base.calibration.t2w_threshold
         return replace(self._base, weights=weights, calibration=Calibration(1.0, -shift, t2w_threshold))
 
-    def old_effect(self, model: Checkpoint) -> Effect:
-        """On the rehearsal slices held out, against the cord as it was simulated."""
-        size, rows = self._config.validation.batch_size, []
-        for one in (self._base, model):
-            counted = slice_counts(self._network(one), [self._judged], self._config.loss, size, self._device)
-            rows.append(validate(*counted))
-        before, after = rows
+    def _on_old(self, model: Checkpoint) -> dict[str, Any]:
+        """Scores on the rehearsal slices held out, against the cord as it was simulated."""
+        size = self._config.validation.batch_size
+        return validate(*slice_counts(self._network(model), [self._judged], self._config.loss, size, self._device))
+
+    def _old_effect(self, model: Checkpoint) -> Effect:
+        before, after = self._before, self._on_old(model)
         return Effect(
             (before["dice"], after["dice"]), (before["area_percent"], after["area_percent"]), before["n_slices"]
         )
@@ -244,7 +282,6 @@ def verdict(new: Effect | None, old: Effect) -> tuple[bool, str]:
     """Whether a model is offered, and the reason in plain words."""
     moved = old.area_percent[1] - old.area_percent[0]
     lost = old.dice[0] - old.dice[1]
-    keeps = lost <= _MOST_DICE_LOSS and abs(moved) <= _MOST_AREA_CHANGE
     lines = []
     if new is None:
         better = True
@@ -254,13 +291,13 @@ def verdict(new: Effect | None, old: Effect) -> tuple[bool, str]:
         cases = "1 corrected case" if new.count == 1 else f"{new.count} corrected cases"
         lines.append(f"On {cases}, each by a model that had not seen the patient: {new.text()}.")
     lines.append(f"On {old.count} slices of other scanners: {old.text()}.")
-    if better and keeps:
+    if better and old.is_small:
         lines.append("The new model is offered: " + ("better on your images, " if new else "") + "the same elsewhere.")
     else:
         why = [] if better else ["it is no better on your images"]
-        why += [] if keeps else [f"elsewhere it draws the cord {moved:+.1f} % in area, Dice {-lost:+.3f}"]
+        why += [] if old.is_small else [f"elsewhere it draws the cord {moved:+.1f} % in area, Dice {-lost:+.3f}"]
         lines.append(f"The new model is not offered: {' and '.join(why)}. Keep the model you have.")
-    return better and keeps, "\n".join(lines)
+    return better and old.is_small, "\n".join(lines)
 
 
 def _with_card(

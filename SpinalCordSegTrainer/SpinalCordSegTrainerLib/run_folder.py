@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegLib.files import atomic_write, json_object, parse_json, to_json, write_json, write_text
-from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
+from SpinalCordSegLib.model.checkpoint import Calibration, Checkpoint, save_checkpoint
 from SpinalCordSegLib.model.networks import build_network
 from SpinalCordSegLib.slice_table import csv_text
 from SpinalCordSegLib.torch_inference import device_name
@@ -179,12 +179,12 @@ def record_start(folder: Path, update: int, processes: Processes) -> None:
 _CURVES = {
     "loss": {"train_loss": "training", "loss": "validation"},
     "validation score": {"dice": "Dice", "mcc": "MCC"},
-    "learning rate": {"rate": "rate"},
 }
 
 
-def write_curves(history: Sequence[dict[str, Any]], folder: Path) -> None:
-    """Write ``epochs.csv`` and ``curves.png``: loss of training and validation, MCC and Dice, rate, per epoch.
+def write_curves(history: Sequence[dict[str, Any]], rates: Sequence[float], folder: Path) -> None:
+    """Write ``epochs.csv`` and ``curves.png``: loss of training and validation, MCC and Dice per epoch, and the
+    learning rate of each update so far.
 
     Empty history writes nothing. Raises OutputError.
     """
@@ -193,7 +193,7 @@ def write_curves(history: Sequence[dict[str, Any]], folder: Path) -> None:
     write_table(history, folder / "epochs.csv")
     epochs = [row["epoch"] for row in history]
     with figure(folder / "curves.png", 3) as axes:
-        for axis, (label, lines) in zip(axes, _CURVES.items(), strict=True):
+        for axis, (label, lines) in zip(axes, _CURVES.items(), strict=False):
             for column, name in lines.items():
                 values = [float("nan") if row[column] is None else row[column] for row in history]
                 axis.plot(epochs, values, ".-", label=name)
@@ -201,7 +201,9 @@ def write_curves(history: Sequence[dict[str, Any]], folder: Path) -> None:
             axis.xaxis.get_major_locator().set_params(integer=True)
             axis.grid(alpha=0.3)
             axis.legend(loc="best", fontsize=8)
-        axes[2].set_yscale("log")
+        axes[2].semilogy([len(epochs) * (n + 1) / len(rates) for n in range(len(rates))], rates)
+        axes[2].grid(alpha=0.3)
+        axes[2].set_ylabel("learning rate")
         axes[2].set_xlabel("epoch")
 
 
@@ -254,14 +256,15 @@ def limits(config: TrainingConfig, sources: OpenedSources, row: dict[str, Any]) 
     return found
 
 
-_SCORES = ("epoch", "loss", "mcc", "dice", "area_percent", "n_slices")
+_SCORES = ("epoch", "loss", "mcc", "dice", "area_percent", "area_logit", "n_slices")
 _PER_EPOCH = ("train_loss", "loss", "dice", "mcc")
 
 
 def write_model(
     path: Path, network: nn.Module, config: TrainingConfig, sources: OpenedSources, history: Sequence[dict[str, Any]]
 ) -> None:
-    """Write ``path``: weights and card. ``history``: up to the epoch of these weights.
+    """Write ``path``: weights and card. ``history``: up to the epoch of these weights. The calibration gives the median
+    slice held out its area, so the scores of that epoch are those before it.
 
     Raises ModelFileError, OutputError.
     """
@@ -288,6 +291,7 @@ def write_model(
         training={**public_config(config), "updates": row["update"], "minutes": row["minutes"]},
         scores=scores,
         provenance=provenance,
+        calibration=Calibration(bias=-(row.get("area_logit") or 0.0)),
         licence=config.licence,
         software_version=SOFTWARE_VERSION,
     )

@@ -228,7 +228,7 @@ class Training:
     def step(self) -> tuple[float, float]:
         """One update: its loss and rate; NaN for one that was skipped."""
         state, config = self.state, self.config
-        rate = learning_rate(config.rate, state.update, self.epoch_updates, state.update / self.total_updates)
+        rate = self._rate(state.update)
         batch = self._prefetcher.batch(state.update)
         value = learn(self._parallel, state.optimiser, rate, batch, config, self.processes)
         state.update += 1
@@ -239,6 +239,9 @@ class Training:
             state.loss_sum += value
             state.loss_count += 1
         return value, rate
+
+    def _rate(self, update: int) -> float:
+        return learning_rate(self.config.rate, update, self.epoch_updates, update / self.total_updates)
 
     def _average(self) -> None:
         state = self.state
@@ -274,7 +277,7 @@ class Training:
         state.finished = self._reason_to_end()
         state.seconds += time.monotonic() - started
         if self.processes.first:
-            write_curves(state.history, self.output)
+            write_curves(state.history, list(map(self._rate, range(state.update))), self.output)
         self._save()
         self.processes.any(False)  # until the files are there
         self._show(epoch, mean_loss or math.nan, rate, row)
@@ -294,10 +297,12 @@ class Training:
 
     def _score(self, row: dict[str, Any]) -> float:
         """Higher is better. Without validation slices the training loss decides."""
-        chosen = row[self.config.best_by]
-        if chosen is None:
+        by = self.config.best_by
+        if row["loss"] is None or (by == "dice" and row["dice"] is None):
             return -row["train_loss"] if row["train_loss"] is not None else -math.inf
-        return -chosen if self.config.best_by == "loss" else chosen
+        if by in ("dice", "mcc"):
+            return float(row[by])
+        return -row["loss"] * (1 + (abs(row["area_percent"] or 0.0) / 100 if by == "loss_and_area" else 0.0))
 
     def _reason_to_end(self) -> str:
         state, config = self.state, self.config

@@ -149,7 +149,7 @@ class SettingsForm:
         if command == "find-lr":
             words += ["--updates", str(ui.sweepBox.value)] if ui.sweepBox.value else []
         else:
-            words += ["--recipe", "paper"] + ["--augment"] * ui.augmentBox.checked
+            words += ["--augment"] * ui.augmentBox.checked
         name = ui.nameEdit.text.strip()
         chosen = {
             "network.name": ui.networkBox.itemData(ui.networkBox.currentIndex),
@@ -196,7 +196,7 @@ _COMMANDS = {
     "find-lr": (
         "findButton",
         _("Find the bounds"),
-        _("Raise the rate from 1e-10 to 10 over two epochs and see where the loss falls and rises."),
+        _("Raise the rate from 1e-7 to 1, twice, and see where the loss falls."),
     ),
     "train": ("trainButton", _("Train"), _("Train until all epochs are done, or validation gets no better.")),
     "evaluate": ("evaluateButton", _("Evaluate"), _("Score the best model on the patients that were held out.")),
@@ -415,7 +415,7 @@ class TrainerPanel:
         elif job.command == "find-lr":
             if not result.get("found", True):
                 self._message = str(result.get("note", ""))
-            self._ui.baseEdit.text, self._ui.maxEdit.text = f"{result['base_lr']:.0e}", f"{result['max_lr']:.0e}"
+            self._ui.baseEdit.text, self._ui.maxEdit.text = f"{result['base_lr']:.1e}", f"{result['max_lr']:.1e}"
             self._show_pictures(run)
         elif job.command == "train":
             self._message = _("Training ended: {reason}.").format(reason=result.get("reason", ""))

@@ -33,7 +33,7 @@ def _fill(ui, folder: Path, epochs: int = 2) -> None:
     ui.networkBox.setCurrentIndex(ui.networkBox.findData("deep_unet"))
     ui.epochsBox.value = epochs
     ui.batchBox.value = 4
-    ui.sweepBox.value = 30
+    ui.sweepBox.value = 300
     ui.moreEdit.text = QUICK
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.model.checkpoint import NetworkConfig
 from SpinalCordSegTrainerLib.config import (
     CropConfig,
@@ -18,7 +19,15 @@ from SpinalCordSegTrainerLib.config import (
     ValidationConfig,
 )
 from SpinalCordSegTrainerLib.losses import learning_rate, segmentation_loss, triangular_rate
-from SpinalCordSegTrainerLib.lr_finder import find_bounds, range_test, smooth, sweep_rates, write_range_test
+from SpinalCordSegTrainerLib.lr_finder import (
+    Bounds,
+    fall,
+    find_bounds,
+    range_test,
+    smooth,
+    sweep_rates,
+    write_range_test,
+)
 from SpinalCordSegTrainerLib.slice_cache import SliceCache
 
 
@@ -88,40 +97,43 @@ def test_cosine_with_warm_up() -> None:
     assert learning_rate(config, 9, 10, 1.7) == pytest.approx(0.1)
 
 
-PLANNED = 1100
-
-
 def _curve(start: float, lowest: float, noise: float = 1e-4, drop: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
     """Loss 0.97 until the rate ``start``, falling (in log rate) to ``lowest``, then rising to 1."""
-    rates = sweep_rates(PLANNED)
+    rates = sweep_rates(1001)
     x = np.log10(rates)
     down = np.clip((x - np.log10(start)) / (np.log10(lowest) - np.log10(start)), 0, 1)
     up = np.clip((x - np.log10(lowest)) / 0.5, 0, 1)
     loss = 0.97 - drop * down + (drop + 0.03) * up
-    return rates, loss + noise * np.random.default_rng(0).standard_normal(PLANNED)
+    return rates, loss + noise * np.random.default_rng(0).standard_normal(len(rates))
 
 
 def test_bounds_of_a_clear_curve() -> None:
-    rates, loss = _curve(start=1e-5, lowest=1e-2)
-    bounds = find_bounds(rates, loss, PLANNED)
-    assert bounds.found
-    assert (bounds.base_lr, bounds.max_lr) == (1e-5, 1e-3)
+    one = fall(*_curve(start=1e-4, lowest=1e-2))
+    assert one == pytest.approx((10**-3.9, 10**-2.5), rel=0.02)  # 5 % and 75 % of two decades
+    assert find_bounds([one, one]) == Bounds(1.3e-4, 3.2e-3, True, "")
+    assert find_bounds([(1e-3, 0.5), (1e-3, 0.5)]).max_lr == 1e-2  # no more by Adam
+
+
+def test_two_sweeps_that_differ_are_reported() -> None:
+    assert find_bounds([(1e-4, 1e-3), (4e-4, 2e-3)]) == Bounds(2e-4, 1.4e-3, True, "")
+    apart = find_bounds([(1e-4, 1e-3), (1e-4, 4e-3)])
+    assert not apart.found and apart.max_lr == 2e-3 and "1.0e-03 and 4.0e-03" in apart.note
 
 
 @pytest.mark.parametrize("drop", [0.0, 0.02])
 def test_a_flat_or_noisy_curve_falls_back_and_says_so(drop: float) -> None:
-    rates, loss = _curve(start=1e-5, lowest=1e-2, noise=0.02, drop=drop)
-    bounds = find_bounds(rates, loss, PLANNED)
-    assert not bounds.found
-    assert (bounds.base_lr, bounds.max_lr) == (1e-5, 1e-3)
-    assert "not fall clearly" in bounds.note
+    assert fall(*_curve(start=1e-5, lowest=1e-2, noise=0.02, drop=drop)) is None
+    rates, loss = _curve(start=1e-5, lowest=1e-2)
+    assert fall(rates, loss[:300]) is None  # the loss was not finite early on
+    bounds = find_bounds([(1e-4, 1e-3), None])
+    assert not bounds.found and (bounds.base_lr, bounds.max_lr) == (1e-5, 1e-3)
 
 
-def test_smoothing_is_unbiased_and_scales_with_the_sweep() -> None:
+def test_smoothing_is_unbiased_and_moves_nothing() -> None:
     np.testing.assert_allclose(smooth([0.5] * 10, 2090), 0.5)
-    # At the paper's length β is 0.98: the second value is (0.98·1 + 0) weighted 0.02 / (1 - 0.98²).
-    assert smooth([1.0, 0.0], 2090)[1] == pytest.approx(0.02 * 0.98 / (1 - 0.98**2))
-    assert smooth([1.0, 0.0], 209)[1] < smooth([1.0, 0.0], 2090)[1]
+    step = smooth([1.0] * 100 + [0.0] * 100, 200)
+    np.testing.assert_allclose(step + step[::-1], 1.0)
+    assert step[99] > 0.5 > step[100]
 
 
 def test_a_sweep_and_what_it_leaves(make_cache: Callable[..., SliceCache], tmp_path: Path) -> None:
@@ -133,8 +145,10 @@ def test_a_sweep_and_what_it_leaves(make_cache: Callable[..., SliceCache], tmp_p
         crop=CropConfig(size=32, jitter_px=4),
         batch_size=2,
     )
-    bounds, rows = range_test(config, torch.device("cpu"), updates=30)
-    assert len(rows) <= 30 and set(rows[0]) == {"rate", "loss", "smoothed"}
+    bounds, rows = range_test(config, torch.device("cpu"), updates=300)
+    assert len(rows) <= 300 and {row["sweep"] for row in rows} == {1, 2}
+    with pytest.raises(ConfigurationError, match="at least 300"):
+        range_test(config, torch.device("cpu"), updates=299)
     write_range_test(bounds, rows, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "range_test.csv",

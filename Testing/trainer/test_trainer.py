@@ -181,6 +181,10 @@ def test_validation_scores_by_hand(make_cache: MakeCache) -> None:
     assert scores["dice"] == pytest.approx(np.mean(apart))
     assert scores["area_percent"] == pytest.approx(100 * (found.sum() / coverage.sum() - 1), rel=1e-5)
     assert scores["n_slices"] == 6
+    seen = replace(cache, images=cache.coverage)  # the network sees the cord itself
+    at = validate(*slice_counts(Threshold(), [Slices(seen, np.arange(6))], LossConfig(), 4, CPU))["area_logit"]
+    surplus = ((coverage - 0.55) * 100 > at).sum((1, 2)) - coverage.sum((1, 2))
+    assert abs(np.median(surplus)) <= 1  # pixels: above that logit the median slice has its area
 
 
 @pytest.fixture
@@ -195,6 +199,8 @@ def test_starts_from_the_weights_of_a_model(make_cache: MakeCache, model: Path, 
     assert all(np.array_equal(one, start[name]) for name, one in run.state.network.state_dict().items())
     run.run()
     card = load_card(run.last)
+    logit = run.state.history[-1]["area_logit"]  # the median slice held out has its area
+    assert logit is None or load_checkpoint(run.last).calibration.bias == -logit
     assert card.training["from_model"] == "old.safetensors"
     assert card.provenance["split"] == [{"cache": "cache", "subjects_training": 3, "subjects_validation": 1}]
     assert str(tmp_path) not in json.dumps([card.training, card.scores, card.provenance])

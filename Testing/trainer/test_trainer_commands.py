@@ -52,7 +52,7 @@ def test_the_range_test_starts_where_the_training_will(
 
     monkeypatch.setattr(lr_finder, "learn", learn)
     model = _model(tmp_path)
-    found = f"find-lr {data} --output {tmp_path / 'lr'} --label 2 --updates 30 --from {model}".split()
+    found = f"find-lr {data} --output {tmp_path / 'lr'} --label 2 --updates 300 --from {model}".split()
     assert main([*found, *TUNED]) == 130
     weights = started.pop().state_dict()
     assert all(np.array_equal(one, weights[name]) for name, one in load_checkpoint(model).weights.items())
@@ -166,7 +166,7 @@ def test_from_check_to_evaluation(
     for command in (
         ["check", folder, "--output", str(out)],
         ["train", folder, "--output", run, *SHORT],
-        ["find-lr", folder, "--output", str(out / "lr"), "--updates", "30", *SHORT],
+        ["find-lr", folder, "--output", str(out / "lr"), "--updates", "300", *SHORT],
         ["evaluate", folder, "--model", f"{run}/last.safetensors", "--output", str(out / "evaluation")],
         ["raters", folder, folder, "--output", str(out / "raters")],
     ):

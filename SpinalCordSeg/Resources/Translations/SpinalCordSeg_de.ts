@@ -1614,8 +1614,8 @@ mm</translation>
       <translation>Bereichstest:</translation>
     </message>
     <message>
-      <source>Length of the range test in updates, at least 30.</source>
-      <translation>Länge des Bereichstests in Schritten, mindestens 30.</translation>
+      <source>Length of the range test in updates, at least 300.</source>
+      <translation>Länge des Bereichstests in Schritten, mindestens 300.</translation>
     </message>
     <message>
       <source>two epochs</source>
@@ -1759,8 +1759,8 @@ Flächenfehler je Schicht {area} %</translation>
       <translation>Grenzen finden</translation>
     </message>
     <message>
-      <source>Raise the rate from 1e-10 to 10 over two epochs and see where the loss falls and rises.</source>
-      <translation>Die Lernrate über zwei Epochen von 1e-10 auf 10 erhöhen und sehen, wo der Verlust fällt und steigt.</translation>
+      <source>Raise the rate from 1e-7 to 1, twice, and see where the loss falls.</source>
+      <translation>Die Lernrate zweimal von 1e-7 auf 1 erhöhen und sehen, wo der Verlust fällt.</translation>
     </message>
     <message>
       <source>Train</source>

@@ -1614,8 +1614,8 @@ mm</translation>
       <translation>Prueba:</translation>
     </message>
     <message>
-      <source>Length of the range test in updates, at least 30.</source>
-      <translation>Duración de la prueba de rango en pasos, al menos 30.</translation>
+      <source>Length of the range test in updates, at least 300.</source>
+      <translation>Duración de la prueba de rango en pasos, al menos 300.</translation>
     </message>
     <message>
       <source>two epochs</source>
@@ -1759,8 +1759,8 @@ Error de área por corte {area} %</translation>
       <translation>Buscar los límites</translation>
     </message>
     <message>
-      <source>Raise the rate from 1e-10 to 10 over two epochs and see where the loss falls and rises.</source>
-      <translation>Subir la tasa de 1e-10 a 10 en dos épocas y ver dónde la pérdida baja y sube.</translation>
+      <source>Raise the rate from 1e-7 to 1, twice, and see where the loss falls.</source>
+      <translation>Subir la tasa dos veces de 1e-7 a 1 y ver dónde baja la pérdida.</translation>
     </message>
     <message>
       <source>Train</source>
