@@ -278,6 +278,7 @@ SMALL = TrainingConfig(
     epochs=10,
     updates_per_epoch=100,
     patience=None,
+    best_by="loss",
     even_patients=True,
 )  # fmt: skip
 """The recipe "small": 8 to 60 cases of any field of view and slice thickness, in minutes on a processor."""
