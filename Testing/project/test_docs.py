@@ -61,11 +61,7 @@ _IN_DOCS = {"out/demo/phantom/report.html", "results/mask", "training/sub-P07_se
 _SMALL = "epochs=1 updates_per_epoch=1 batch_size=1 statistics_batches=1 validation.max_slices=1 crop.size=64"
 
 
-@pytest.mark.parametrize(
-    ("pages", "results"),
-    [(_RUN[:1], _IN_BOTH), (_RUN[1:], _IN_BOTH | _IN_DOCS)],
-    ids=["README", "docs"],
-)
+@pytest.mark.parametrize(("pages", "results"), [(_RUN[:1], _IN_BOTH), (_RUN[1:], _IN_BOTH | _IN_DOCS)])
 def test_commands_run_in_the_order_in_which_they_stand(
     pages: list[str], results: set[str], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,11 +82,7 @@ def test_commands_run_in_the_order_in_which_they_stand(
         ("usage.md", "", "python/neck/report.json"),
         ("examples/segment_and_measure.py", "neck.nii.gz mask.nii.gz results/neck", "results/neck/report.html"),
         ("examples/cohort_table.py", "training results", "results/cohort.html"),
-        (
-            "examples/train_and_evaluate.py",
-            f"training run network.width=1 {_SMALL}",
-            "run/evaluation/scores.json",
-        ),
+        ("examples/train_and_evaluate.py", f"training run network.width=1 {_SMALL}", "run/evaluation/scores.json"),
         ("examples/first_steps.ipynb", "", "first_steps/results/neck/mask_ai.nii.gz"),
     ],
 )
