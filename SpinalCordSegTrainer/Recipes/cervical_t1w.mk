@@ -1,5 +1,6 @@
 # How the model that ships was made, from public data: `make model`, or from the repository's root
-# `make -f SpinalCordSegTrainer/Recipes/cervical_t1w.mk PY=python`. Hours on two cores; the result lies in runs/cervical_t1w.
+# `make -f SpinalCordSegTrainer/Recipes/cervical_t1w.mk PY=python`. Hours on two cores; the result lies in runs/cervical_t1w,
+# with the SHA-256 of each stage (SHA256SUMS). Stopped or killed, the same line goes on.
 
 SHELL := /bin/bash
 PY ?= python
@@ -12,8 +13,9 @@ SURROUNDINGS := SpinalCordSegTrainer/Recipes/cervical_t1w_surroundings.json
 TRAINED_SHAPES := PAM50 errsm_11 errsm_18 errsm_21 errsm_23 errsm_24 sub-cardiff03 sub-juntendo750w01 sub-mpicbs06 \
     sub-oxfordFmrib07 sub-oxfordFmrib11
 DATA = $${SPINALCORDSEG_DATA:-../shared/data}
-RECIPES = OMP_NUM_THREADS=1 PYTHONPATH=SpinalCordSegTrainer $(PY) -m Recipes
-TRAIN = OMP_NUM_THREADS=1 $(PY) -m SpinalCordSegTrainerLib
+ONCE = SpinalCordSegTrainer/Recipes/stage.sh env OMP_NUM_THREADS=1
+RECIPES = $(ONCE) PYTHONPATH=SpinalCordSegTrainer $(PY) -m Recipes
+TRAIN = $(ONCE) $(PY) -m SpinalCordSegTrainerLib
 SIMULATE = $(RECIPES) simulate --maps "$(DATA)"
 STAGE = $(TRAIN) train $(TRAIN_ARGS) --output runs/cervical_t1w
 
@@ -97,12 +99,13 @@ cervical_t1w: ## Train the model that ships anew, from public data (hours); resu
 	@$(RECIPES) average runs/cervical_t1w/near_again.safetensors runs/cervical_t1w/whole_again.safetensors \
 	    --output runs/cervical_t1w/both_again.safetensors
 	$(call two_runs,touched,$(IN_PLACE),both_again,--set seed=31 $(TOUCHED),--set seed=32 $(TOUCHED))
-	@$(RECIPES) calibrate runs/cervical_t1w/touched.safetensors --cache runs/cervical_t1w/held_out
+	@$(RECIPES) calibrate runs/cervical_t1w/touched.safetensors --cache runs/cervical_t1w/held_out \
+	    --output runs/cervical_t1w/calibrated.safetensors
 	@$(SIMULATE) --count 1500 --seed 101 --set families=[0.5,0.33,0.17,0,0] --set no_cord=0.05 --set touching=0.4 \
 	    --set beyond_csa=0.3 --output runs/cervical_t1w/alike_a
 	@$(SIMULATE) --count 1500 --seed 102 --phantoms 60 $(DISTINCT) --output runs/cervical_t1w/alike_b
 	@$(SIMULATE) --count 900 --seed 201 --set families=[0.4,0.35,0.25,0,0] --set least_contrast=0.1 --set heavy_noise=0.7 \
 	    --set touching=0.2 --output runs/cervical_t1w/alike_c
-	@$(SAME_ANSWER) runs/cervical_t1w/touched.safetensors --updates 2600 --seed 7 --output runs/cervical_t1w/alike.safetensors
-	@$(SAME_ANSWER) runs/cervical_t1w/alike.safetensors --teacher runs/cervical_t1w/touched.safetensors --updates 2552 --seed 29 \
+	@$(SAME_ANSWER) runs/cervical_t1w/calibrated.safetensors --updates 2600 --seed 7 --output runs/cervical_t1w/alike.safetensors
+	@$(SAME_ANSWER) runs/cervical_t1w/alike.safetensors --teacher runs/cervical_t1w/calibrated.safetensors --updates 2552 --seed 29 \
 	    --keep 0.5 --t2w-threshold 0.25 --output runs/cervical_t1w/cervical_t1w.safetensors
