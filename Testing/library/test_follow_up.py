@@ -209,13 +209,6 @@ def test_what_the_images_show_stands_beside_the_areas(results, tmp_path, capsys,
     assert "Change along the cord, from the images" in page
 
 
-def test_images_of_two_scanners_are_not_compared(results, tmp_path):
-    images = [word for n in range(2) for word in ("--image", str(results / f"visit{n}.nii.gz"))]
-    assert _follow_up(results, tmp_path, "--scanner", "A", "--scanner", "B", *images, n=2) == 0
-    direct = _read(tmp_path)["visits"][1]["direct"]
-    assert direct["percent"] is None and "scanner changed from A to B" in direct["refused"]
-
-
 def test_a_cov_of_ones_own_needs_its_source(results, tmp_path, capsys):
     assert _follow_up(results, tmp_path, "--cov-between", "0.8", " ") == 2
     assert "needs its source" in capsys.readouterr().err

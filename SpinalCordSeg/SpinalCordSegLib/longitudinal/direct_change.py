@@ -163,7 +163,7 @@ def _alike(scans: tuple[_Scan, _Scan], first_to_second: Array, along_mm: float, 
         return np.full((len(turns), 2), -1.0)
     fine = []
     for visit, scan in enumerate(scans):
-        values = _seen(scan, planes, visit, _COS * _AROUND_MM, _SIN * _AROUND_MM)
+        values = scan.image_at(planes.points(visit, _COS * _AROUND_MM, _SIN * _AROUND_MM))
         values = values - ndimage.gaussian_filter(values, _COARSE, mode=("nearest", "wrap", "nearest"))
         values -= values.mean(axis=(1, 2), keepdims=True)
         fine.append(values / (np.sqrt((values**2).sum(axis=(1, 2), keepdims=True)) + 1e-9))
@@ -252,10 +252,6 @@ def _planes(scans: tuple[_Scan, _Scan], first_to_second: Array, along_mm: float)
     return _Planes(here[both], np.stack(centres), np.stack(axes))
 
 
-def _seen(scan: _Scan, planes: _Planes, visit: int, x_mm: Array, y_mm: Array) -> Array:
-    return scan.image_at(planes.points(visit, x_mm, y_mm))
-
-
 def _between(at_mm: Array, line: Centreline, values: Array) -> Array:
     return np.stack([np.interp(at_mm, line.arc_mm, column) for column in values.T], axis=1)
 
@@ -318,7 +314,8 @@ def _fit(scans: tuple[_Scan, _Scan], planes: _Planes, contour: Array) -> _Fit:
         images = []
         for visit, scan in enumerate(scans):
             right, front, turn = ((visit - 0.5) * motion.T)[:, :, None, None]
-            images.append(_seen(scan, planes, visit, x - turn * y + right * edge, y + turn * x + front * edge))
+            places = planes.points(visit, x - turn * y + right * edge, y + turn * x + front * edge)
+            images.append(scan.image_at(places))
         one, other = ((image - image.mean()) / (image.std() + 1e-9) for image in images)
         mean = ndimage.gaussian_filter((one + other) / 2, (2 / _STEP_MM, 1, 0), mode=("nearest", "wrap", "nearest"))
         outwards = np.gradient(mean, _RING_MM, axis=2)
