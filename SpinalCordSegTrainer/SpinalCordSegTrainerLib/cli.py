@@ -501,8 +501,8 @@ def epochs_to(reporter: Reporter) -> Callable[[Progress], None]:
         if row is not None:
             reporter.event("epoch", row=row)
             scores = ", ".join(f"{label} {row[name]:.4f}" for name, label in names.items() if row.get(name) is not None)
-            best = " (best)" if row.get("best") else ""
-            reporter.text(f"{of_epochs}: {scores}{best}, {progress.seconds / 60:.1f} min")
+            notes = " (best)" * bool(row.get("best")) + ", no cord found" * (row.get("dice") == 0)
+            reporter.text(f"{of_epochs}: {scores}{notes}, {progress.seconds / 60:.1f} min")
 
     return report
 
