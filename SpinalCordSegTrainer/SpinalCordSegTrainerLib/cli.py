@@ -165,7 +165,7 @@ def add_configuration(parser: Parser) -> None:
         "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE",
         help="override one setting, as rate.max_lr=0.001; repeatable",
     )  # fmt: skip
-    parser.set_defaults(resume=False)
+    parser.set_defaults(resume=False, recipe=None)
 
 
 def add_reading(parser: Parser) -> None:
@@ -208,7 +208,7 @@ def add_learning(parser: Parser) -> None:
     parser.add_argument("--list-settings", action=_ListSettings, nargs=0, help="show all settings and what they mean")
     add_only_labelled(parser)
     add_device(parser)
-    parser.set_defaults(start=None, split=None, augment=False, recipe=None)
+    parser.set_defaults(start=None, split=None, augment=False)
 
 
 # The configuration and its slices

@@ -40,7 +40,7 @@ def _by_panel(node, model: Path) -> Case:
         time.sleep(0.02)
     job.close()
     assert job.failure is None, job.failure
-    return job.result.case
+    return job.result
 
 
 def _same(ours: Volume, wanted: Volume) -> None:
