@@ -268,5 +268,5 @@ def data_note(base: TrainingConfig, scale: int, device: torch.device) -> str:
     kinds = ", ".join(sorted({part["kind"] for part in opened.provenance}))
     length = f"{base.epochs} epochs of {base.updates_per_epoch or 'all'} updates, batches of {base.batch_size}"
     text = f" Scaled: narrower networks, crops, all rates of the paper × {scale}." if scale > 1 else ""
-    scored = f"{count} {kinds} slices, scored on {held} more held out by subject"
+    scored = f"{count} {kinds} slices; {held} others, held out by subject, score each epoch"
     return f"{scored}; {length}; {device_name(device)}.{text}"

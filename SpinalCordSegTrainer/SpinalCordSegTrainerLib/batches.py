@@ -342,7 +342,7 @@ def validate(losses: Sequence[float], counted: Sequence[SliceCounts]) -> dict[st
     ``loss``: mean over batches. ``mcc``: from counts pooled over all slices. ``dice``: mean over slices with cord.
     ``area_percent``: signed error of the summed area on those slices, against the coverage. All of masks as the network
     draws them, nothing cleaned. ``area_logit``: above which the area of the median slice is right. ``n_slices``. None
-    where no slice holds cord.
+    where no slice holds cord, ``mcc`` where there is no slice.
     """
     with_cord = [(one, area) for one, area, _ in counted if one.true_positive + one.false_negative]
     thresholds = [logit for _, _, logit in counted if math.isfinite(logit)]
@@ -350,7 +350,7 @@ def validate(losses: Sequence[float], counted: Sequence[SliceCounts]) -> dict[st
     true_area = sum(area for _, area in with_cord)
     scores = {
         "loss": float(np.mean(losses)) if losses else None,
-        "mcc": sum((one for one, *_ in counted), ConfusionCounts()).mcc(),
+        "mcc": sum((one for one, *_ in counted), ConfusionCounts()).mcc() if counted else None,
         "dice": float(np.mean([one.dice() for one, _ in with_cord])) if with_cord else None,
         "area_percent": float(csa_error_percent(found_area, true_area)),
         "area_logit": float(np.median(thresholds)) if thresholds else None,
