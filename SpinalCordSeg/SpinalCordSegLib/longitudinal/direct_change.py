@@ -360,7 +360,9 @@ def _edge_alone(mean: Array) -> tuple[Array, Array, Array]:
     sign = 1.0 if np.median(cord) > np.median(outside) else -1.0  # dark fluid
     darkest = np.quantile((sign * outside).min(axis=2), _FLUID, axis=1)
     fluid = _windowed(ndimage.median_filter(darkest, 9, mode="nearest"))
-    until = np.maximum(sign * mean, fluid[:, None, None])
+    until = (
+        np.maximum(sign * mean, fluid[:, None, None]) if sign > 0 else -mean
+    )  # bright fluid ends at its wall by itself
     falls = _OFFSETS_MM > -_EDGE_MM
     until[:, :, falls] = np.minimum.accumulate(until[:, :, falls], axis=2)
     return sign * np.gradient(until, _RING_MM, axis=2), cord, sign * fluid
