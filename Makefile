@@ -65,6 +65,10 @@ validate-series: $(VENV)/.installed-dev ## Simulated persons of known atrophy th
 	@$(RECIPES) validate-series --data "$${SPINALCORDSEG_DATA:-../shared/data}" \
 	    --output $(SERIES) $(VALIDATE_ARGS)
 
+.PHONY: results
+results: ## Measure again what docs/results.md says (hours of one core); out/validate, out/series, out/bench, out/demo
+	@$(MAKE) --no-print-directory validate validate-series bench demo
+
 .PHONY: test
 test: ## Everything that must hold: lint, types, tests
 	@$(MAKE) --no-print-directory lint

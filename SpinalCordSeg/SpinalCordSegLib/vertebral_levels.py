@@ -54,7 +54,7 @@ BELOW_UPPER_END = "{:g} to {:g} mm below the upper end".format(*BELOW_UPPER_END_
 UPPER_END = "upper end"
 """Basis of what is measured below it."""
 UPPER_END_95_MM = 5.0
-"""95 % of the upper ends found in simulated heads lie within this distance of the foramen magnum (docs/results.md)."""
+"""95 % of the upper ends found in simulated heads lie this near to the foramen magnum (docs/measurements.md)."""
 _UPPER_END_ABOVE_C2_C3_MM = (22.0, 65.0)  # from a small child's to the longest neck's
 
 
