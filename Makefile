@@ -12,6 +12,7 @@ VALIDATE_ARGS ?=
 BENCH_ARGS ?=
 SERIES ?= out/series
 SOAK_ARGS ?=
+NEW ?=
 WORKERS ?= 2
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -149,8 +150,8 @@ icons: $(VENV)/.installed ## Draw the icons again
 	@$(PY) tools/draw_icons.py
 
 .PHONY: translations
-translations: $(VENV)/.installed ## Bring the German and Spanish texts up to date with the panels
-	@$(PY) tools/translations.py
+translations: $(VENV)/.installed ## Bring translations up to date with the panels, or begin one (NEW=fr)
+	@$(PY) tools/translations.py $(NEW)
 
 .PHONY: screenshots
 screenshots: $(VENV)/.installed-dev ## Take the pictures of both panels again

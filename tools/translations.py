@@ -1,4 +1,5 @@
-"""Bring SpinalCordSeg/Resources/Translations/*.ts up to date with the texts of both panels: ``make translations``.
+"""Bring SpinalCordSeg/Resources/Translations/*.ts up to date with the texts of both panels: ``make translations``;
+begin French: ``make translations NEW=fr``.
 
 The files are named and laid out as Slicer's LanguagePacks extension takes them (COMPONENT_LANGUAGE.ts; context: the
 class of a .ui file, PACKAGE.FILE or FILE of Python code, as ``slicer.i18n`` asks for it). A translation stays as long
@@ -62,8 +63,9 @@ def write(path: Path, known: dict[tuple[str, str], str]) -> None:
 
 def main() -> int:
     total = sum(map(len, texts().values()))
-    for path in sorted(FOLDER.glob("*.ts")):
-        write(path, translated(path))
+    begun = (FOLDER / f"SpinalCordSeg_{language}.ts" for language in sys.argv[1:])
+    for path in sorted({*FOLDER.glob("*.ts"), *begun}):
+        write(path, translated(path) if path.exists() else {})
         print(f"{path.name}: {len(translated(path))} of {total} texts are translated")
     return 0
 

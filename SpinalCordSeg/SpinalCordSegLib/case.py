@@ -747,7 +747,7 @@ def listed_versions(case: Case) -> list[str]:
             differs = (
                 f"{counted(len(changes.slices), 'slice')} changed, Dice {changes.dice:.4f}"
                 if changes.slices
-                else "the same"
+                else "the mask in use"
             )
             lines.append(f"{number}: {about}: {differs}")
         except ConfigurationError:  # it has never been corrected

@@ -484,7 +484,7 @@ _PER_VISIT = ("date", "disc", "image", "scanner")
 def follow_up(arguments: Namespace, reporter: Reporter) -> int:
     from SpinalCordSegLib.longitudinal.change import FollowUpOptions
     from SpinalCordSegLib.longitudinal.repeatability import Repeatability, own_repeatability
-    from SpinalCordSegLib.longitudinal.report import compared, write_cohort, write_follow_up
+    from SpinalCordSegLib.longitudinal.report import compared, write_follow_up, write_persons
     from SpinalCordSegLib.longitudinal.visits import PersonSource, read_manifest
 
     options = FollowUpOptions(
@@ -509,7 +509,7 @@ def follow_up(arguments: Namespace, reporter: Reporter) -> int:
         raise ConfigurationError(f"--{given[0]} goes with folders; a manifest has a column for it")
     persons = read_manifest(visits[0])
     _report_visits(persons, reporter)
-    failed = write_cohort(persons, options, arguments.output, reporter)
+    failed = write_persons(persons, options, arguments.output, reporter)
     return SOME_FAILED if failed else DONE
 
 

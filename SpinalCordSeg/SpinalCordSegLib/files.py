@@ -1,4 +1,4 @@
-"""Files appear whole or not at all."""
+"""Files appear whole or not at all; locks, names, JSON of dataclasses, and texts that quote no name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vertebral levels along the cord, from discs that a person marked.
+"""Vertebral levels along the cord, from discs that a person marked or the program found.
 
 A disc maps to the nearest point of the centreline. Its number is that of the vertebra below it: 3 is the disc C2/C3,
 8 is C7/T1. One disc, C2/C3, gives C2 and C3 by the template's lengths; lower levels need a second disc further down,

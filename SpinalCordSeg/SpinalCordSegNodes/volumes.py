@@ -1,7 +1,4 @@
-"""Volume nodes to volumes and back.
-
-Slicer's arrays are [k, j, i]; a ``Volume`` is [i, j, k]: the transpose is made here and nowhere else.
-"""
+"""Volume nodes to volumes and back, whose image a node holds, and the DICOM files behind it."""
 
 from __future__ import annotations
 

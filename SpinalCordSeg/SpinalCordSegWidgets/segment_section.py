@@ -131,14 +131,13 @@ class ModelChoice:
 
 def _summary(card: Checkpoint) -> str:
     """What it is, what it was trained on and under which licence, in a line or two."""
-    network = card.network.name.replace("ra_unet", "RA-U-Net").replace("unet", "U-Net")
     sources = card.provenance.get("sources")
     known = [one for one in sources if isinstance(one, dict)] if isinstance(sources, list) else []
     slices = sum(one["slices"] for one in known if isinstance(one.get("slices"), int))
     text = _("trained on {n} slices ({kinds})")
     kinds = ", ".join(sorted({str(one.get("kind")) for one in known}))
     trained = text.format(n=f"{slices:,}", kinds=kinds) if slices else ""
-    return " · ".join(part for part in (network, trained, card.licence) if part)
+    return " · ".join(part for part in (card.network.title, trained, card.licence) if part)
 
 
 def _details(card: Checkpoint) -> str:

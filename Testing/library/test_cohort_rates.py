@@ -8,7 +8,7 @@ import pytest
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.longitudinal import cohort
-from SpinalCordSegLib.longitudinal.cohort import PersonRates, group_rows, mixed_model, write_rates
+from SpinalCordSegLib.longitudinal.rates import PersonRates, group_rows, mixed_model, write_rates
 from SpinalCordSegLib.longitudinal.visits import PersonSource, read_manifest
 
 TRUE = {"MS": -2.0, "healthy": -0.3}

@@ -10,6 +10,7 @@ import numpy as np
 import PySide6
 import pytest
 import slicer
+import translations
 from cord_cases import FLAGGED_SLICE, GAP_SLICE, cord_mask, erase, finished_case, grey_volume, paint
 from PySide6 import QtCore, QtGui, QtWidgets
 from slicer_standins import scripted
@@ -258,7 +259,7 @@ def language(request, qt_application, tmp_path):
     """The panel's texts as Slicer's LanguagePacks extension brings them; "en": as they are written."""
     translator = QtCore.QTranslator()
     if request.param != "en":
-        source = _CHECKOUT / "SpinalCordSeg" / "Resources" / "Translations" / f"SpinalCordSeg_{request.param}.ts"
+        source = translations.FOLDER / f"SpinalCordSeg_{request.param}.ts"
         tool = Path(PySide6.__file__).parent / "lrelease"
         subprocess.run([tool, source, "-qm", tmp_path / "texts.qm"], check=True, capture_output=True)
         assert translator.load(str(tmp_path / "texts.qm")) and QtCore.QCoreApplication.installTranslator(translator)
@@ -276,7 +277,10 @@ def large_font(qt_application):
     qt_application.setFont(former)
 
 
-@pytest.mark.parametrize("language", ["en", "de", "es"], indirect=True)
+_TRANSLATED = [path.stem.rpartition("_")[2] for path in sorted(translations.FOLDER.glob("*.ts"))]
+
+
+@pytest.mark.parametrize("language", ["en", *_TRANSLATED], indirect=True)
 def test_no_section_and_no_language_widens_a_panel_beyond_320_px(language, large_font, panel, trainer, scene):
     if language == "de":
         assert (panel.ui.rejectButton.text, panel.ui.applyButton.toolTip) == ("Verwerfen", "Zuerst ein Volumen wählen.")

@@ -21,8 +21,6 @@ from SpinalCordSegNodes.segmentations import add_segmentation, cord_segment_id, 
 from SpinalCordSegNodes.views import Discs, is_placing
 from SpinalCordSegNodes.volumes import node_from_volume
 
-pytestmark = pytest.mark.timeout(900)
-
 
 def test_levels_follow_the_marked_discs(panel, scene):
     segmentation = visit(panel, scene, "t1")

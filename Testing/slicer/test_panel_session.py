@@ -28,8 +28,6 @@ from SpinalCordSegNodes.results import follow_up_of, latest_follow_up
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.views import Discs, centre_of_slice
 
-pytestmark = pytest.mark.timeout(900)
-
 
 @pytest.fixture
 def folder(models) -> Path:

@@ -37,8 +37,6 @@ def _fill(ui, folder: Path, epochs: int = 2) -> None:
     ui.moreEdit.text = QUICK
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_session(trainer, folder):
     ui, panel = trainer.ui, trainer.panel
     write_cases(folder / "data")
@@ -79,8 +77,6 @@ def test_session(trainer, folder):
     assert (folder / "models" / "Clinic-A-2.safetensors").is_file()
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_stopped_run_is_saved_and_resumed_though_its_scene_is_closed(trainer, scene, folder):
     """Training works on files: a scene that is closed meanwhile, with the settings in it, changes nothing."""
     ui, panel = trainer.ui, trainer.panel

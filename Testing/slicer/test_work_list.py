@@ -28,8 +28,6 @@ from SpinalCordSegNodes.case_data import ImageFolder
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.volumes import node_from_volume
 
-pytestmark = pytest.mark.timeout(900)
-
 
 @pytest.fixture
 def results(tmp_path) -> Path:

@@ -46,8 +46,8 @@ from SpinalCordSegLib.longitudinal.change import (
     follow_up,
     healthy_rates,
 )
-from SpinalCordSegLib.longitudinal.cohort import PersonRates, write_rates
 from SpinalCordSegLib.longitudinal.pairs import DirectRate, PairChange, compare_images, lay_images, marks_in_doubt
+from SpinalCordSegLib.longitudinal.rates import PersonRates, write_rates
 from SpinalCordSegLib.longitudinal.registration import MIDDLE, Registration, align
 from SpinalCordSegLib.longitudinal.repeatability import SAME_SCANNER, OwnRepeatability, measured_repeats
 from SpinalCordSegLib.longitudinal.visits import (
@@ -168,7 +168,7 @@ def write_follow_up(result: FollowUp, folder: Path, reporter: Reporter) -> list[
     return rows
 
 
-def write_cohort(persons: Sequence[PersonSource], options: FollowUpOptions, output: Path, reporter: Reporter) -> int:
+def write_persons(persons: Sequence[PersonSource], options: FollowUpOptions, output: Path, reporter: Reporter) -> int:
     """One folder a person and cohort.csv; a person who fails costs nobody else their row. Gives how many failed.
 
     Raises Cancelled, and OutputError where cohort.csv itself cannot be written.

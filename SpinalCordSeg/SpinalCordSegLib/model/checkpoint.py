@@ -133,6 +133,10 @@ class NetworkConfig:
         if not isinstance(self.width, int) or isinstance(self.width, bool) or not 1 <= self.width <= 64:
             raise ConfigurationError(f"the network width is {self.width!r}, expected a whole number from 1 to 64")
 
+    @property
+    def title(self) -> str:
+        return NETWORKS[self.name]
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -348,18 +352,23 @@ def checkpoint_network(checkpoint: Checkpoint) -> nn.Module:
 
     from SpinalCordSegLib.model.networks import build_network
 
-    config = checkpoint.network
     with torch.device("meta"):  # no numbers are drawn that the weights would replace
-        network = build_network(config)
+        network = build_network(checkpoint.network)
     weights = {name: torch.from_numpy(values.copy()) for name, values in checkpoint.weights.items()}
     try:
         network.load_state_dict(weights, assign=True)
     except RuntimeError as error:
-        raise ModelFileError(
-            f"{checkpoint.path}: the weights are not those of {config.name} of width {config.width}: use weights"
-            f" trained with this network ({' '.join(str(error).split())[:300]})"
-        ) from error
+        raise wrong_weights(checkpoint, error) from error
     return network.eval()
+
+
+def wrong_weights(checkpoint: Checkpoint, error: Exception) -> ModelFileError:
+    """``error``: what an engine reported that cannot put the weights into their network."""
+    config, details = checkpoint.network, " ".join(str(error).split())[:300]
+    return ModelFileError(
+        f"{checkpoint.path}: the weights are not those of {config.name} of width {config.width} ({details}):"
+        " use weights trained with this network"
+    )
 
 
 def _check_finite(path: Path, weights: dict[str, NDArray]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpinalCordSegLib.errors import DeviceError, MissingPackageError, ModelFileError
-from SpinalCordSegLib.model.checkpoint import Checkpoint, package_models_folder
+from SpinalCordSegLib.model.checkpoint import Checkpoint, package_models_folder, wrong_weights
 
 INPUT, WINDOW, OUTPUT = "slices", "window", "logits"  # names in the graphs
 HALO = 16  # pixels: six 3×3 convolutions follow the cut, five of them at half the size, and the lot is even
@@ -48,11 +48,7 @@ class CpuEngine:
                 onnx_model(checkpoint), options, providers=["CPUExecutionProvider"]
             )
         except self._errors as error:
-            config = checkpoint.network
-            raise ModelFileError(
-                f"{checkpoint.path}: the weights are not those of {config.name} of width {config.width} ({error}):"
-                " use weights trained with this network"
-            ) from error
+            raise wrong_weights(checkpoint, error) from error
         self.name = f"onnxruntime {onnxruntime.__version__}"
         self.takes_windows = any(taken.name == WINDOW for taken in self._session.get_inputs())
 
