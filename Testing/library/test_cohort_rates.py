@@ -7,7 +7,7 @@ import pytest
 
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.longitudinal import cohort
+from SpinalCordSegLib.longitudinal import rates
 from SpinalCordSegLib.longitudinal.rates import PersonRates, group_rows, mixed_model, write_rates
 from SpinalCordSegLib.longitudinal.visits import PersonSource, read_manifest
 
@@ -49,7 +49,7 @@ def test_a_trial_needs_fewer_persons_by_the_surer_measure(model, tmp_path, monke
     ms = {row["by"]: row for row in rows if row["group"] == "MS"}
     assert ms["images"]["n_per_arm_50_percent"] < ms["areas"]["n_per_arm_50_percent"]
     assert ms["areas"]["n_per_arm_25_percent"] == pytest.approx(4 * ms["areas"]["n_per_arm_50_percent"], abs=4)
-    monkeypatch.setattr(cohort, "mixed_model", lambda used: model)
+    monkeypatch.setattr(rates, "mixed_model", lambda used: model)
     page = write_rates(persons, tmp_path).read_text(encoding="utf-8")
     assert "Left out: 1 of 61 persons" in page and "limits of agreement" in page
     with (tmp_path / "rates.csv").open(encoding="utf-8", newline="") as file:
