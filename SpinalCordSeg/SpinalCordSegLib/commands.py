@@ -350,8 +350,7 @@ def _corrected_mask(case: Case, image: Image | None, arguments: Namespace, repor
         if max(arguments.fill) > last:
             raise ConfigurationError(f"slice {max(arguments.fill)} is not in the mask: expected 0 to {last}")
         return fill_between(mask, *sorted(map(mask.from_input_slice, arguments.fill)))
-    chosen = canonical_range(mask, arguments.smooth or arguments.rerun)
-    assert chosen is not None
+    chosen = mask.from_input_range(*(arguments.smooth or arguments.rerun))
     if arguments.smooth is not None:
         return smooth_along_cord(mask, chosen)
     if image is None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from SpinalCordSegLib.case import Case, CaseInput, ModelSummary
 from SpinalCordSegLib.disc_finder import find_discs
-from SpinalCordSegLib.errors import ConfigurationError, MissingPackageError
+from SpinalCordSegLib.errors import MissingPackageError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.morphometry import Centreline, CordMeasures, measure, with_bands, without_sections
@@ -238,17 +238,5 @@ def _with_discs_found(asked: LevelOptions, image: Image | None, line: Centreline
 
 
 def canonical_range(volume: Volume, slice_range: tuple[int, int] | None) -> tuple[int, int] | None:
-    """A half-open range of the input's own slices as one counted from inferior.
-
-    Raises ConfigurationError when it does not fit the volume.
-    """
-    if slice_range is None:
-        return None
-    first, end, count = *slice_range, volume.shape[0]
-    if not 0 <= first < end <= count:
-        raise ConfigurationError(
-            f"the range {first}:{end} does not fit {count} slices: give FIRST:END with 0 <= FIRST < END <= {count}"
-            " (END itself is not measured)"
-        )
-    ends = volume.from_input_slice(first), volume.from_input_slice(end - 1)
-    return min(ends), max(ends) + 1
+    """See Volume.from_input_range; None: all slices."""
+    return None if slice_range is None else volume.from_input_range(*slice_range)

@@ -265,7 +265,7 @@ def _point(mark: DiscMark, line: Centreline, mask: Volume) -> Sequence[float]:
     number, count = mark.slice or 0, mask.shape[0]
     if not 0 <= number < count:
         raise ConfigurationError(f"disc {DISC_NAMES[mark.disc]} is marked in slice {number}: expected 0 to {count - 1}")
-    return line.at_slice(mask.to_input_slice(number)).tolist()
+    return line.at_slice(mask.from_input_slice(number)).tolist()
 
 
 def find_levels(line: Centreline, discs: Sequence[tuple[int, Sequence[float]]]) -> LevelReport:

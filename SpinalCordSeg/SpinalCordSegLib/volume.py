@@ -15,7 +15,7 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
-from SpinalCordSegLib.errors import GeometryError
+from SpinalCordSegLib.errors import ConfigurationError, GeometryError
 
 _ENDS = ("SI", "PA", "LR")  # of slices, rows and columns: where they run to, and where from
 _MAX_SHEAR = 1e-3  # cosine between two grid axes; file headers in float32 stay under 1e-5
@@ -143,6 +143,17 @@ class Volume:
     def from_input_slice(self, number: int) -> int:
         """The inverse of to_input_slice."""
         return self.to_input_slice(number)
+
+    def from_input_range(self, first: int, end: int) -> tuple[int, int]:
+        """A half-open range of the input's own slices as one counted from inferior. Raises ConfigurationError."""
+        count = self.shape[0]
+        if not 0 <= first < end <= count:
+            raise ConfigurationError(
+                f"the range {first}:{end} does not fit {count} slices: give FIRST:END with 0 <= FIRST < END <= {count}"
+                " (END itself is not measured)"
+            )
+        ends = self.from_input_slice(first), self.from_input_slice(end - 1)
+        return min(ends), max(ends) + 1
 
     def with_voxels(self, voxels: NDArray) -> Volume:
         """Other voxels (slices, rows, columns) on this very grid. Raises GeometryError when the shape differs."""

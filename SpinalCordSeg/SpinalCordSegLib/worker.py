@@ -189,11 +189,9 @@ def _rerun(arguments: argparse.Namespace, reporter: Reporter) -> None:
     from SpinalCordSegLib.correction import rerun_slices
     from SpinalCordSegLib.image_io import read_image, read_labels, select_label, write_volume
     from SpinalCordSegLib.model.checkpoint import load_checkpoint
-    from SpinalCordSegLib.pipeline import canonical_range
 
     image = read_image(Path("volume.nrrd")).volume
-    chosen = canonical_range(image, arguments.slices)
-    assert chosen is not None
+    chosen = image.from_input_range(*arguments.slices)
     found = rerun_slices(
         image,
         select_label(read_labels(Path("mask.nrrd")), None, "mask.nrrd"),

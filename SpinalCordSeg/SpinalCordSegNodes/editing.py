@@ -134,12 +134,6 @@ def editor_node(scene: Any) -> Any:
 _ROOM = 24  # voxels around the cord in which a correction may draw
 
 
-def canonical_range(mask: Volume, first: int, last: int) -> tuple[int, int]:
-    """The input's own slices ``first`` to ``last``, both included, as a half-open range counted from inferior."""
-    ends = sorted(mask.to_input_slice(number) for number in (first, last))
-    return ends[0], ends[1] + 1
-
-
 def correct_segment(node: Any, segment_id: str, correct: Callable[[Volume], Volume]) -> None:
     """Put ``correct`` of the segment's mask in its place. ``correct`` gets the mask cut to the cord's neighbourhood in
     the slices, whole along the cord, in world RAS. Raises GeometryError, OutputError, and what ``correct`` raises.
@@ -159,7 +153,7 @@ def replace_slices(node: Any, segment_id: str, source: Volume, first: int, last:
     grid = own_grid(node)
     drawn = grid.with_ijk(_on_grid_of(node, grid, source))
     voxels = local_mask(node, segment_id).voxels.copy()
-    low, high = canonical_range(grid, first, last)
+    low, high = grid.from_input_range(first, last + 1)
     voxels[low:high] = drawn.voxels[low:high]
     _write(node, segment_id, grid.with_voxels(voxels).ijk, (0, 0, 0))
 

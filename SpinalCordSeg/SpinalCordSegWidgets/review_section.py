@@ -30,7 +30,6 @@ from SpinalCordSegLib.review import (
 )
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.editing import (
-    canonical_range,
     correct_segment,
     editor_node,
     mask_sha256_of,
@@ -405,6 +404,10 @@ class ReviewSection(Section):
         first, last = self.ui.firstBox.value, self.ui.lastBox.value
         return min(first, last), max(first, last)
 
+    def _range(self, mask: Volume) -> tuple[int, int]:
+        first, last = self.slices
+        return mask.from_input_range(first, last + 1)
+
     def choose(self, first: int, last: int) -> None:
         self.ui.firstBox.value, self.ui.lastBox.value = first, last
 
@@ -422,7 +425,7 @@ class ReviewSection(Section):
         from SpinalCordSegLib.correction import fill_between
 
         def filled(mask: Volume) -> Volume:
-            first, end = canonical_range(mask, *self.slices)
+            first, end = self._range(mask)
             return fill_between(mask, first - 1, end)
 
         self.change(filled)
@@ -431,7 +434,7 @@ class ReviewSection(Section):
         """Take steps between slices out of the range."""
         from SpinalCordSegLib.correction import smooth_along_cord
 
-        self.change(lambda mask: smooth_along_cord(mask, canonical_range(mask, *self.slices)))
+        self.change(lambda mask: smooth_along_cord(mask, self._range(mask)))
 
     def change(self, correct: Callable[[Volume], Volume]) -> bool:
         """One undoable correction of the current mask; what stands in its way is shown."""

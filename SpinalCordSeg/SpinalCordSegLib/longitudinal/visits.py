@@ -320,7 +320,7 @@ def _disc(source: VisitSource, case: Case, line: Centreline, mask: Volume) -> fl
                 f"{source.folder}: disc C2/C3 lies {off_mm:.0f} mm from the cord: give RAS mm of this very image"
             )
         return position_mm
-    return line.nearest(line.at_slice(mask.to_input_slice(mark.slice or 0)).tolist())[0]
+    return line.nearest(line.at_slice(mask.from_input_slice(mark.slice or 0)).tolist())[0]
 
 
 def check_visits(visits: Sequence[Visit], limits_mm: tuple[float, float] | None = None) -> list[Visit]:
