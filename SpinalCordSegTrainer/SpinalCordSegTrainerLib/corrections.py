@@ -3,9 +3,9 @@
 BatchNorm keeps the statistics of the starting model: its own come from crops about the cord, and whole slices of a few
 people break it before the first update. A third of each batch is from the corrected cases: half of it slices that the
 starting model draws otherwise, half slices that it draws just so, but for the neighbours of the former, where a fault
-may go on. The rest are rehearsal slices: simulated ones, which ship with the models, and whose target is what the
-starting model draws on them, so that its areas on other scanners stay near where they were (Li and Hoiem 2017, Learning
-without forgetting, arXiv:1606.09282).
+may go on. The rest are rehearsal slices, whose target is what the starting model draws on them, so that its areas on
+other scanners stay near where they were (Li and Hoiem 2017, Learning without forgetting, arXiv:1606.09282): simulated
+ones, which ship with the models, and each once more through a random curve of grey values that makes its cord dark.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ from SpinalCordSegLib.model.checkpoint import (
     package_models_folder,
 )
 from SpinalCordSegLib.version import SOFTWARE_VERSION
+from SpinalCordSegTrainerLib.augmentation import remap
 from SpinalCordSegTrainerLib.batches import BatchSampler, Slices, on_device, slice_counts, validate
-from SpinalCordSegTrainerLib.config import SMALL, CropConfig, RateConfig, TrainingConfig
+from SpinalCordSegTrainerLib.config import SMALL, AugmentConfig, CropConfig, RateConfig, TrainingConfig
 from SpinalCordSegTrainerLib.dataset import LabelledCase, load_case
 from SpinalCordSegTrainerLib.distributed import Processes, cpu_has_bfloat16
 from SpinalCordSegTrainerLib.evaluation import CaseScore, Evaluation, Masks, model_masks
@@ -49,6 +50,8 @@ _HELD_OUT = 5  # of the simulated people every fifth is for judging
 _MOST_FOLDS = 3  # so many people are judged one by one; of more a third is held out once
 _MOST_DICE_LOSS, _MOST_AREA_CHANGE = 0.003, 1.0  # the latter in points of %
 _SHARES = (1.0, 0.75, 0.5, 0.25)  # of the new weights in their mean with the old
+
+_DARK = AugmentConfig(remap_probability=1.0, bright_cord_share=0.0, least_contrast=0.15)
 
 RECIPE = replace(
     SMALL,
@@ -71,6 +74,15 @@ def read_rehearsal(path: Path | None = None) -> SliceCache:
             return SliceCache(path.with_suffix(""), file["images"], file["coverage"], info)
     except (OSError, ValueError, KeyError) as error:
         raise TrainingDataError(f"{path}: cannot be read ({error}); install SpinalCordSeg again") from error
+
+
+def with_dark_copies(cache: SliceCache) -> SliceCache:
+    """Each slice once more, its cord darker than what is around it: few of the simulated ones look like T2*w or MT."""
+    images, cord = (torch.from_numpy(one) for one in cache.read(np.arange(len(cache))))
+    dark = (remap(images, cord, _DARK, torch.Generator().manual_seed(0)) * 255).round().byte().numpy()
+    info = replace(cache.info, subjects=2 * cache.info.subjects, centres=2 * cache.info.centres)
+    both = np.concatenate([cache.images, dark]), np.concatenate([cache.coverage, cache.coverage])
+    return SliceCache(cache.folder, *both, info)
 
 
 @dataclass(frozen=True)
@@ -121,7 +133,7 @@ def learn_from_corrections(
     or no case can be used, ConfigurationError for a model or a cache that is normalised otherwise than those slices.
     """
     began, device = time.monotonic(), device or torch.device("cpu")
-    rehearsal = read_rehearsal()
+    rehearsal = with_dark_copies(read_rehearsal())
     for one in (rehearsal, cache):
         check_normalisation(one, base.normalisation)
     fast = device.type == "cuda" or cpu_has_bfloat16()
@@ -189,15 +201,20 @@ class _Learner:
         self._base, self._config, self._device, self._stopped = base, config, device, stopped
         self.updates = config.updates_per_epoch or 0
         people = sorted(set(rehearsal.info.subjects))
+        is_dark = _has_dark_cord(rehearsal)
+
+        def of_each_look(subjects: set[str]) -> list[NDArray[np.int64]]:
+            chosen = slices_of(rehearsal, subjects)
+            return [part for part in (chosen[is_dark[chosen]], chosen[~is_dark[chosen]]) if len(part)]
+
         judged = set(people[::_HELD_OUT])
-        self._judged = Slices(rehearsal, slices_of(rehearsal, judged))
+        self._judged = [Slices(rehearsal, part) for part in of_each_look(judged)]
         self._before = self._on_old(base)
         drawn = torch.sigmoid(self._logits(self._network(base), rehearsal))
         targets = replace(rehearsal, coverage=drawn.half().numpy())
-        kept = slices_of(rehearsal, set(people) - judged)
-        dark = _has_dark_cord(rehearsal)[kept]
-        # Those of each look take a third of a batch: few of the simulated cords are dark, as in T2*w and MT images.
-        self._rehearsed = [Slices(targets, part) for part in (kept[dark], kept[~dark]) if len(part)]
+        self._rehearsed = [
+            Slices(targets, part) for part in of_each_look(set(people) - judged)
+        ]  # a third of a batch each
 
     def _network(self, model: Checkpoint) -> nn.Module:
         """With the calibration within its last layer: it learns the logits that it is used with."""
@@ -251,16 +268,20 @@ class _Learner:
         t2w_threshold = 0.5 if corrects_dark else self._base.calibration.t2w_threshold
         return replace(self._base, weights=weights, calibration=Calibration(1.0, -shift, t2w_threshold))
 
-    def _on_old(self, model: Checkpoint) -> dict[str, Any]:
-        """Scores on the rehearsal slices held out, against the cord as it was simulated."""
-        size = self._config.validation.batch_size
-        return validate(*slice_counts(self._network(model), [self._judged], self._config.loss, size, self._device))
+    def _on_old(self, model: Checkpoint) -> list[dict[str, Any]]:
+        """Scores on the rehearsal slices held out, against the cord as it was simulated: of each look."""
+        size, network = self._config.validation.batch_size, self._network(model)
+        return [
+            validate(*slice_counts(network, [part], self._config.loss, size, self._device)) for part in self._judged
+        ]
 
     def _old_effect(self, model: Checkpoint) -> Effect:
-        before, after = self._before, self._on_old(model)
-        return Effect(
-            (before["dice"], after["dice"]), (before["area_percent"], after["area_percent"]), before["n_slices"]
-        )
+        """On slices of the look, dark cord or bright, whose area moved more."""
+        effects = [
+            Effect((one["dice"], two["dice"]), (one["area_percent"], two["area_percent"]), one["n_slices"])
+            for one, two in zip(self._before, self._on_old(model), strict=True)
+        ]
+        return max(effects, key=lambda one: abs(one.area_percent[1] - one.area_percent[0]))
 
 
 def _has_dark_cord(cache: SliceCache) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ from SpinalCordSegLib.model.checkpoint import default_model, load_card, load_che
 from SpinalCordSegTrainerLib import corrections
 from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.config import CropConfig
-from SpinalCordSegTrainerLib.corrections import Effect, read_rehearsal, verdict
+from SpinalCordSegTrainerLib.corrections import Effect, read_rehearsal, verdict, with_dark_copies
 from SpinalCordSegTrainerLib.slice_cache import CacheInfo, SliceCache, check_normalisation
 
 
@@ -21,6 +21,9 @@ def test_the_rehearsal_slices_are_as_the_shipped_model_sees_them() -> None:
     with_cord = (rehearsal.coverage >= 128).any(axis=(1, 2))
     assert len(rehearsal) >= 300 and 0.8 < with_cord.mean() < 1
     assert rehearsal.folder.with_suffix(".npz").stat().st_size < 3 << 20
+    copies = with_dark_copies(rehearsal)
+    assert copies.images.dtype == rehearsal.images.dtype and len(copies.info.subjects) == len(copies)
+    assert corrections._has_dark_cord(copies)[len(rehearsal) :][with_cord].mean() > 0.8
 
 
 @pytest.fixture
