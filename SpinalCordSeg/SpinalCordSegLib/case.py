@@ -68,7 +68,7 @@ from SpinalCordSegLib.files import (
 )
 from SpinalCordSegLib.identity import Identity, scanner_text, stated_scanner
 from SpinalCordSegLib.image_io import Image, is_volume_file, read_labels, write_volume
-from SpinalCordSegLib.metrics import MaskChanges, mask_changes, mask_sha256
+from SpinalCordSegLib.metrics import MaskChanges, mask_changes
 from SpinalCordSegLib.morphometry import NO_LINE, Centreline, CordMeasures
 from SpinalCordSegLib.quality_control import FlaggedSlice
 from SpinalCordSegLib.review import (
@@ -87,7 +87,7 @@ from SpinalCordSegLib.review import (
 from SpinalCordSegLib.slice_table import SliceTable, counted
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.vertebral_levels import BELOW_UPPER_END, LevelOptions, LevelReport
-from SpinalCordSegLib.volume import Volume, place_on
+from SpinalCordSegLib.volume import Volume, mask_sha256, place_on
 
 SCHEMA_VERSION = 2
 MASK_FORMATS = ("nii.gz", "seg.nrrd", "nrrd")

@@ -24,11 +24,10 @@ from SpinalCordSegLib.files import is_locked, is_plain_name, json_object, locked
 from SpinalCordSegLib.identity import safe_case_name
 from SpinalCordSegLib.image_io import read_labels
 from SpinalCordSegLib.mask_versions import MaskVersions
-from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.slice_table import csv_text
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.vertebral_levels import BELOW_UPPER_END
-from SpinalCordSegLib.volume import Volume, bounding_box
+from SpinalCordSegLib.volume import Volume, bounding_box, mask_sha256
 
 SCHEMA = "SpinalCordSeg report"
 AI_MASK, GIVEN_MASK = "mask_ai", "mask_given"

@@ -34,7 +34,7 @@ from SpinalCordSegLib.errors import (
 )
 from SpinalCordSegLib.flags import kinds_from, merge_flags
 from SpinalCordSegLib.identity import differing
-from SpinalCordSegLib.metrics import mask_changes, mask_sha256, signed_distance_mm
+from SpinalCordSegLib.metrics import mask_changes, signed_distance_mm
 from SpinalCordSegLib.model.checkpoint import default_model, find_models, load_checkpoint
 from SpinalCordSegLib.morphometry import fit_spline, slice_centroids
 from SpinalCordSegLib.pipeline import measure_mask
@@ -50,7 +50,7 @@ from SpinalCordSegLib.quality_control import check_image_of
 from SpinalCordSegLib.review import ACCEPTED, CORRECTED, Act, edited
 from SpinalCordSegLib.slice_table import NONE, SliceTable
 from SpinalCordSegLib.vertebral_levels import LevelOptions
-from SpinalCordSegLib.volume import Volume, bounding_box, fingerprint, place_on
+from SpinalCordSegLib.volume import Volume, bounding_box, fingerprint, mask_sha256, place_on
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.image_io import Image

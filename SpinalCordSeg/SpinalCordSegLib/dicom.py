@@ -29,9 +29,9 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from SpinalCordSegLib.errors import DicomSeriesError, InputFileError, VoxelError
-from SpinalCordSegLib.files import check_claimed_size, quiet_stderr, without_padding
+from SpinalCordSegLib.files import check_claimed_size, quiet_stderr
 from SpinalCordSegLib.identity import Identity, identity_words, known_of, tells_identity
-from SpinalCordSegLib.volume import Volume, lps_to_ras
+from SpinalCordSegLib.volume import Volume, lps_to_ras, without_padding
 
 # Which files of a folder are DICOM images, and their headers.
 

@@ -22,9 +22,6 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import NoneType, UnionType
 from typing import IO, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import numpy as np
-from numpy.typing import NDArray
-
 from SpinalCordSegLib.errors import InputFileError, OutputError, SpinalCordSegError
 
 _PART = re.compile(r"\.(.+\.)?[0-9a-f]{12}\.part(\..+)?", re.DOTALL)
@@ -252,7 +249,7 @@ def quiet_stderr() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalWarningDisplay(shows_warnings)
 
 
-# Voxels: what a header claims of them, and what was never measured.
+# What a header claims of voxels.
 
 
 _MOST_BYTES = 1 << 34  # of a volume; the largest MR volumes have a hundredth of it
@@ -271,18 +268,6 @@ def check_claimed_size(path: Path, shape: tuple[int, ...], bytes_a_voxel: int) -
             f"{path.name} is refused: its header claims {'×'.join(map(str, shape))} voxels, {claimed} bytes, and the"
             f" file has {size}: it is cut short or damaged; export it again, uncompressed"
         )
-
-
-def without_padding(voxels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What was never measured (-32768 around the image) is as dark as the darkest that was; else left as it is.
-
-    Padding is what lies further below 0 than the brightest voxel above it.
-    """
-    brightest = float(voxels.max(initial=0))
-    if brightest <= 0 or float(voxels.min(initial=0)) >= -brightest:
-        return voxels
-    padding = voxels < -brightest
-    return np.where(padding, voxels.min(where=~padding, initial=brightest), voxels)
 
 
 # Why a case failed, in one line that tells nobody's name.

@@ -29,16 +29,9 @@ from SpinalCordSegLib.errors import (
     SpinalCordSegError,
     VoxelError,
 )
-from SpinalCordSegLib.files import (
-    atomic_write,
-    check_claimed_size,
-    file_stem,
-    file_suffix,
-    quiet_stderr,
-    without_padding,
-)
+from SpinalCordSegLib.files import atomic_write, check_claimed_size, file_stem, file_suffix, quiet_stderr
 from SpinalCordSegLib.identity import Identity, patient_words, safe_case_name, stated_identity
-from SpinalCordSegLib.volume import Volume, bounding_box, check_grid, in_mm, lps_to_ras
+from SpinalCordSegLib.volume import Volume, bounding_box, check_grid, in_mm, lps_to_ras, without_padding
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.dicom import DicomSeries

@@ -16,8 +16,7 @@ from pathlib import Path
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError, SpinalCordSegError, WouldReplaceError
 from SpinalCordSegLib.files import json_object, output_errors, remove_abandoned_parts, write_json
 from SpinalCordSegLib.image_io import read_labels, write_volume
-from SpinalCordSegLib.metrics import mask_sha256
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume import Volume, mask_sha256
 
 # a program that syncs folders adds its words behind the fingerprint
 _NAME = re.compile(r"v(\d{6,})_(\d{8}T\d{6}Z)_([0-9a-f]{16})(?:[ (_-].*)?\.nii\.gz")

@@ -6,7 +6,6 @@ evaluation alike. What an empty mask gives stands at each function; it is never 
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from SpinalCordSegLib.volume import Volume, bounding_box, place_on
+from SpinalCordSegLib.volume import Volume, mask_sha256, place_on
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def _pair(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.boo
     return first, second
 
 
-# What a person changed in a mask: which slices, by how much, and the fingerprint that tells two masks apart.
+# What a person changed in a mask: which slices, and by how much.
 
 
 @dataclass(frozen=True)
@@ -148,21 +147,6 @@ class MaskChanges:
     removed_mm3: float
     sha256: str
     ai_sha256: str
-
-
-def mask_sha256(mask: Volume) -> str:
-    """SHA-256 over the shape and the mask's voxels (zero or not), in [i, j, k] order, on the grid that it is given.
-
-    The place of the grid is no part of it: writing and reading a header rounds that, and the mask stays the same.
-    """
-    voxels = np.asarray(mask.ijk)
-    filled = np.zeros(voxels.shape, bool)
-    box = bounding_box(voxels)
-    if box is not None:  # the cord is a thousandth of a volume: only its box is put into [i, j, k] order
-        filled[box] = voxels[box] != 0
-    digest = hashlib.sha256(repr(filled.shape).encode())
-    digest.update(np.packbits(filled).tobytes())
-    return digest.hexdigest()
 
 
 def mask_changes(now: Volume, began: Volume) -> MaskChanges:

@@ -17,7 +17,6 @@ from SpinalCordSegLib.case import Case, CaseInput, ModelSummary
 from SpinalCordSegLib.disc_finder import find_discs
 from SpinalCordSegLib.errors import MissingPackageError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
-from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.morphometry import Centreline, CordMeasures, measure, with_bands, without_sections
 from SpinalCordSegLib.postprocessing import (
     LEAST_PATH_THRESHOLD,
@@ -41,7 +40,7 @@ from SpinalCordSegLib.quality_control import (
 from SpinalCordSegLib.review import AI, GIVEN, Review
 from SpinalCordSegLib.slice_table import NONE
 from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions, measure_levels
-from SpinalCordSegLib.volume import Volume, fingerprint, place_on
+from SpinalCordSegLib.volume import Volume, fingerprint, mask_sha256, place_on
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.image_io import Image

@@ -19,8 +19,7 @@ from SpinalCordSegLib.files import from_json, json_object, to_json, write_json
 from SpinalCordSegLib.identity import Identity, differing
 from SpinalCordSegLib.image_io import read_labels, write_volume
 from SpinalCordSegLib.mask_versions import refuse_changed
-from SpinalCordSegLib.metrics import mask_sha256
-from SpinalCordSegLib.volume import Volume, fingerprint, place_on
+from SpinalCordSegLib.volume import Volume, fingerprint, mask_sha256, place_on
 
 _SUBJECT = re.compile(r"[A-Za-z0-9]{1,40}")
 _SCANNER = {  # BIDS name → key of a report's acquisition

@@ -283,6 +283,18 @@ def lps_to_ras(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.diag([-1.0, -1.0, 1.0, 1.0]) @ matrix
 
 
+def without_padding(voxels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What was never measured (-32768 around the image) is as dark as the darkest that was; else left as it is.
+
+    Padding is what lies further below 0 than the brightest voxel above it.
+    """
+    brightest = float(voxels.max(initial=0))
+    if brightest <= 0 or float(voxels.min(initial=0)) >= -brightest:
+        return voxels
+    padding = voxels < -brightest
+    return np.where(padding, voxels.min(where=~padding, initial=brightest), voxels)
+
+
 _HASHED_PLANES = 16  # at a time: 16 float32 that lie side by side are one line of the cache
 
 
@@ -293,6 +305,21 @@ def fingerprint(volume: Volume) -> str:
     digest.update((np.round(volume.ijk_to_ras, 4) + 0.0).tobytes())
     for first in range(0, len(voxels), _HASHED_PLANES):
         digest.update(_in_c_order(voxels[first : first + _HASHED_PLANES]).data)
+    return digest.hexdigest()
+
+
+def mask_sha256(mask: Volume) -> str:
+    """SHA-256 over the shape and the mask's voxels (zero or not), in [i, j, k] order, on the grid that it is given.
+
+    The place of the grid is no part of it: writing and reading a header rounds that, and the mask stays the same.
+    """
+    voxels = np.asarray(mask.ijk)
+    filled = np.zeros(voxels.shape, bool)
+    box = bounding_box(voxels)
+    if box is not None:  # the cord is a thousandth of a volume: only its box is put into [i, j, k] order
+        filled[box] = voxels[box] != 0
+    digest = hashlib.sha256(repr(filled.shape).encode())
+    digest.update(np.packbits(filled).tobytes())
     return digest.hexdigest()
 
 

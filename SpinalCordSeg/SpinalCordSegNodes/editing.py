@@ -15,7 +15,7 @@ import slicer.util
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, OutputError
 from SpinalCordSegLib.files import from_json, to_json
 from SpinalCordSegLib.review import Review, review_text
-from SpinalCordSegLib.volume import Volume, place_on
+from SpinalCordSegLib.volume import Volume, mask_sha256, place_on
 from SpinalCordSegNodes.results import (
     Result,
     cleaned_mask,
@@ -55,7 +55,7 @@ def changes_since_ai(node: Any, segment_id: str, now: CroppedMask) -> tuple[bool
     The changes are None where the AI's own copy is gone or lies on another grid: then the fingerprint in the segment's
     tag decides. (False, None) for a segment that did not begin as one of ours. Parent transforms do not matter.
     """
-    from SpinalCordSegLib.metrics import mask_changes, mask_sha256
+    from SpinalCordSegLib.metrics import mask_changes
 
     if segment_id != cord_segment_id(node):
         return False, None
@@ -236,6 +236,5 @@ def untouched_result(scene: Any, volume_node: Any) -> Any:
 
 def mask_sha256_of(segmentation: Any, segment_id: str) -> str:
     """SHA-256 of the mask as it is measured, on its own grid: what a decision is tied to. Raises GeometryError."""
-    from SpinalCordSegLib.metrics import mask_sha256
 
     return mask_sha256(cleaned_mask(segmentation, segment_id))

@@ -18,7 +18,7 @@ import slicer.util
 from SpinalCordSegLib.errors import InputFileError
 from SpinalCordSegLib.files import from_json, write_text
 from SpinalCordSegLib.flags import kinds_from
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume import Volume, mask_sha256
 from SpinalCordSegNodes.segmentations import (
     PREFIX,
     VOLUME,
@@ -221,7 +221,6 @@ def write_result_folder(
     """
     from SpinalCordSegLib.case import save_case  # slow libraries: only now
     from SpinalCordSegLib.image_io import Image
-    from SpinalCordSegLib.metrics import mask_sha256
 
     case = result.case
     if ai_mask is None:

@@ -21,7 +21,7 @@ import vtk
 from numpy.typing import NDArray
 
 from SpinalCordSegLib.errors import GeometryError, SpinalCordSegError
-from SpinalCordSegLib.volume import Volume, place_on
+from SpinalCordSegLib.volume import Volume, mask_sha256, place_on
 from SpinalCordSegNodes.volumes import (
     geometry_text,
     grid_from_text,
@@ -44,7 +44,6 @@ _UNSAFE = str.maketrans({":": "-", "|": " ", "\n": " "})  # they part tags in a 
 def write_tags(segment: Any, mask: Volume, made_by: Mapping[str, str]) -> None:
     """Terminology, DICOM algorithm, what made it, and the fingerprint by which a later edit is recognised."""
     from SpinalCordSegLib.image_io import SEGMENT_TERMINOLOGY  # slow libraries: not when the panel opens
-    from SpinalCordSegLib.metrics import mask_sha256
 
     algorithm = ("SpinalCordSeg", made_by.get("SoftwareVersion"), made_by.get("Model"))
     tags = {

@@ -11,7 +11,7 @@ import qt
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import SpinalCordSegError
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume import Volume, mask_sha256
 from SpinalCordSegNodes.segmentations import mask_of_segment
 from SpinalCordSegWidgets.section import ask_folder, fill_menu, show_text, single_shot
 
@@ -113,7 +113,6 @@ class Versions:
         store = self.store
         if store is None:
             return ""
-        from SpinalCordSegLib.metrics import mask_sha256
 
         try:
             found = store.recovery(mask_sha256(mask_of_segment(*self._which)))

@@ -33,14 +33,14 @@ from SpinalCordSegLib.errors import (
     OutputError,
     VoxelError,
 )
-from SpinalCordSegLib.files import check_claimed_size, read_table, remove_abandoned_parts, without_padding
+from SpinalCordSegLib.files import check_claimed_size, read_table, remove_abandoned_parts
 from SpinalCordSegLib.identity import safe_case_name
 from SpinalCordSegLib.image_io import Image, read_cord, read_grid, read_image, to_itk, write_volume
 from SpinalCordSegLib.phantom import Phantom, PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
 from SpinalCordSegLib.quality_control import contrast_of
 from SpinalCordSegLib.training_set import add_to_training_set
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume import Volume, without_padding
 from SpinalCordSegLib.work_list import read_work_list
 
 MASK = make_phantom(PhantomConfig(shape=(40, 32, 3), spacing_mm=(0.7, 0.9, 4.0))).mask

@@ -23,13 +23,12 @@ from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError, OutputError, WouldReplaceError
 from SpinalCordSegLib.image_io import Image, write_volume
 from SpinalCordSegLib.mask_versions import MaskVersions
-from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
 from SpinalCordSegLib.review import ACCEPTED, GIVEN, Review, decided, with_seen
 from SpinalCordSegLib.slice_table import columns
 from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume import Volume, mask_sha256
 
 _FILES = {"mask.nii.gz", "mask_ai.nii.gz", "report.json", "slices.csv", "montage.png", "report.html"}
 CONFIG = PhantomConfig(shape=(60, 48, 6), spacing_mm=(0.6, 0.8, 3.0), orientation="LPI")

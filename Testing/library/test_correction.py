@@ -16,11 +16,11 @@ from SpinalCordSegLib.correction import fill_between, rerun_slices, smooth_along
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, InputFileError
 from SpinalCordSegLib.flags import Flag, case_flag, kinds_from
 from SpinalCordSegLib.image_io import read_image, write_volume
-from SpinalCordSegLib.metrics import mask_changes, mask_sha256
+from SpinalCordSegLib.metrics import mask_changes
 from SpinalCordSegLib.model.checkpoint import load_checkpoint
 from SpinalCordSegLib.review import CORRECTED
 from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume import Volume, mask_sha256
 
 # A correction in its case.
 

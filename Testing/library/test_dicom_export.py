@@ -30,10 +30,9 @@ from SpinalCordSegLib.dicom_export import (
 )
 from SpinalCordSegLib.errors import ConfigurationError, DicomSeriesError, MissingPackageError, OutputError
 from SpinalCordSegLib.image_io import read_image, write_volume
-from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.pipeline import measure_mask
 from SpinalCordSegLib.review import ACCEPTED, REJECTED, decided
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume import Volume, mask_sha256
 
 hd = pytest.importorskip("highdicom", reason="HIGHDICOM MISSING: DICOM export was not tested (extra: dicom)")
 

@@ -11,10 +11,9 @@ from slicer_standins.desktop import wait_until
 
 from SpinalCordSegLib.case import Case, CaseInput, ModelSummary
 from SpinalCordSegLib.flags import Flag, case_flag
-from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.quality_control import rank_slices
 from SpinalCordSegLib.slice_table import SliceTable
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume import Volume, mask_sha256
 from SpinalCordSegNodes.editing import changes_since_ai
 from SpinalCordSegNodes.segmentations import cord_segment_id, cropped_mask, mask_of_segment
 

@@ -22,8 +22,7 @@ from slicer_standins.desktop import click, finish, wait_until
 from threshold_model import SPACING_MM, neck_image, write_threshold_model
 
 from SpinalCordSegLib.image_io import read_labels, write_volume
-from SpinalCordSegLib.metrics import mask_sha256
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume import Volume, mask_sha256
 from SpinalCordSegNodes.results import follow_up_of, latest_follow_up
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.views import Discs, centre_of_slice

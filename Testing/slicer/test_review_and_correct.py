@@ -14,8 +14,8 @@ from slicer_standins.desktop import click, wait_until
 
 from SpinalCordSegLib.case import CaseInput
 from SpinalCordSegLib.mask_versions import MaskVersions
-from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.morphometry import measure
+from SpinalCordSegLib.volume import mask_sha256
 from SpinalCordSegNodes.editing import read_review, replace_mask
 from SpinalCordSegNodes.results import add_measures, add_result, result_of
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, cropped_mask, mask_of_segment

@@ -9,9 +9,8 @@ from cord_files import CORD_MM3, cord_image, cord_label
 from SpinalCordSegLib import training_set
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, OutputError, VoxelError
 from SpinalCordSegLib.image_io import read_image, read_labels
-from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.training_set import add_to_training_set
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume import Volume, mask_sha256
 from SpinalCordSegTrainerLib.dataset import match_files
 from SpinalCordSegTrainerLib.dataset_check import check_cases
 

@@ -19,11 +19,10 @@ from SpinalCordSegLib.case_folder import Summary
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegLib.image_io import read_image, read_labels, write_volume
-from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
 from SpinalCordSegLib.review import Review
-from SpinalCordSegLib.volume import Volume, fingerprint
+from SpinalCordSegLib.volume import Volume, fingerprint, mask_sha256
 
 NECK = make_phantom(PhantomConfig(shape=(48, 40, 8), spacing_mm=(0.75, 1.0, 3.0), orientation="LPI"))
 

@@ -24,7 +24,7 @@ import mask_doors as doors
 
 from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegLib.image_io import write_volume
-from SpinalCordSegLib.metrics import mask_sha256
+from SpinalCordSegLib.volume import mask_sha256
 
 _PARTS = ("matrix", "races", "kills", "disk")
 

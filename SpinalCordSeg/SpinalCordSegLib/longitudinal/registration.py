@@ -19,10 +19,9 @@ from SpinalCordSegLib.files import to_json
 from SpinalCordSegLib.image_io import to_itk
 from SpinalCordSegLib.longitudinal.direct_change import ALIKE, FARTHEST_MM, likeness
 from SpinalCordSegLib.longitudinal.visits import Visit
-from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.quality_control import check_image_of, contrast_of
 from SpinalCordSegLib.report import FLAG, INK, ON_IMAGE, Canvas, CordScene, chosen_slices
-from SpinalCordSegLib.volume import Volume, bounding_box, lps_to_ras, place_on
+from SpinalCordSegLib.volume import Volume, bounding_box, lps_to_ras, mask_sha256, place_on
 
 _REGION_MM = 30.0  # around the cord: vertebrae and discs in, chin and shoulders out
 _WORK_MM = 2.0
