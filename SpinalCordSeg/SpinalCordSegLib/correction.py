@@ -37,15 +37,9 @@ from SpinalCordSegLib.identity import differing
 from SpinalCordSegLib.metrics import mask_changes, signed_distance_mm
 from SpinalCordSegLib.model.checkpoint import default_model, find_models, load_checkpoint
 from SpinalCordSegLib.morphometry import fit_spline, slice_centroids
+from SpinalCordSegLib.outline import region_with
 from SpinalCordSegLib.pipeline import measure_mask
-from SpinalCordSegLib.postprocessing import (
-    SMOOTH_Z_MM,
-    clean,
-    find_cord,
-    region_with,
-    smooth_z,
-    smoothing_reach,
-)
+from SpinalCordSegLib.postprocessing import SMOOTH_Z_MM, clean, find_cord, smooth_z, smoothing_reach
 from SpinalCordSegLib.quality_control import check_image_of
 from SpinalCordSegLib.review import ACCEPTED, CORRECTED, Act, edited
 from SpinalCordSegLib.slice_table import NONE, SliceTable

@@ -1,4 +1,5 @@
-"""Where the discs C2/C3 to C7/T1 lie along the cord, found without a click, or why they are not.
+"""Where the discs C2/C3 to C7/T1 lie along the cord, found without a click, or why they are not; and whether the cord's
+upper end is in the image.
 
 The image is straightened along the cord into a mid-sagittal ribbon. A small network gives a heatmap along the cord for
 each disc, and "not in the image"; one ordered model of all discs, with the template's distances, weighs them together.
@@ -22,6 +23,7 @@ from SpinalCordSegLib.errors import MissingPackageError, ModelFileError
 from SpinalCordSegLib.model.checkpoint import package_models_folder
 from SpinalCordSegLib.model.cpu_engine import cpu_threads
 from SpinalCordSegLib.morphometry import Centreline
+from SpinalCordSegLib.outline import around, region_with
 from SpinalCordSegLib.vertebral_levels import C2_C3, TEMPLATE_LENGTH_MM
 from SpinalCordSegLib.volume import Volume
 
@@ -268,3 +270,44 @@ def find_discs(image: Volume, line: Centreline, finder: DiscFinder | None = None
     if line.end_mm < LEAST_CORD_MM:
         return FoundDiscs(reason=f"less than {LEAST_CORD_MM:g} mm of cord were found")
     return (finder or disc_finder()).find(straighten(image, line))
+
+
+# The cord's upper end.
+
+_LIKE, _CONTAINED, _OPEN, _OPEN_MM = 0.2, 2.0, 4.0, 6.0  # see ends_below_brain
+_LOOK_DOWN_MM, _LOOK_UP_MM, _ABOVE_END_MM, _BESIDE_MM = 20.0, 45.0, 10.0, 35.0
+
+
+def ends_below_brain(image: Volume, mask: NDArray[np.bool_], top: int) -> bool:
+    """Whether what ends in slice ``top`` is the cord at the foramen magnum: above it the image goes on for 10 mm, and
+    what has the cord's grey value, followed from slice to slice, opens into brain within 45 mm.
+
+    In the 20 mm below, the region within 20 % of the cord's grey has to be the cord (at most twice its area, median):
+    elsewhere nothing can be followed. Open: four times the cord's area over 6 mm. A cord that leaves through a side of
+    the image does not end.
+    """
+    pixel_mm, slice_mm = image.pixel_mm, image.slice_mm
+    if (len(mask) - 1 - top) * slice_mm < _ABOVE_END_MM or mask[top, [0, -1]].any() or mask[top][:, [0, -1]].any():
+        return False
+
+    def grown(k: int, region: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """What of slice ``k`` is like the median of ``region`` and continues it."""
+        window, found = around(region, pixel_mm, _BESIDE_MM), np.zeros_like(region)
+        grey = ndimage.gaussian_filter(image.voxels[k][window].astype(np.float32), [0.5 / mm for mm in pixel_mm])
+        middle = float(np.median(grey[region[window]]))
+        found[window] = region_with(np.abs(grey - middle) < _LIKE * abs(middle), region[window])
+        return found
+
+    below = [k for k in range(max(0, top - int(_LOOK_DOWN_MM / slice_mm)), top + 1) if mask[k].any()]
+    cord = float(np.median([np.count_nonzero(mask[k]) for k in below]))
+    if np.median([np.count_nonzero(grown(k, mask[k])) for k in below]) > _CONTAINED * cord:
+        return False
+    region, open_mm = mask[top], 0.0
+    for k in range(top + 1, min(len(mask), top + int(_LOOK_UP_MM / slice_mm) + 1)):
+        region = grown(k, region)
+        if not region.any():
+            return False
+        open_mm = open_mm + slice_mm if np.count_nonzero(region) > _OPEN * cord else 0.0
+        if open_mm >= _OPEN_MM:
+            return True
+    return False

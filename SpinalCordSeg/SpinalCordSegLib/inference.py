@@ -25,7 +25,7 @@ from SpinalCordSegLib.errors import Cancelled, MissingPackageError, VoxelError
 from SpinalCordSegLib.model.checkpoint import Checkpoint
 from SpinalCordSegLib.model.cpu_engine import HALO, CpuEngine, Window, cpu_engine
 from SpinalCordSegLib.model.preprocessing import LOGIT_LIMIT, Array, Placement, normalise, restore
-from SpinalCordSegLib.postprocessing import LEAST_PATH_THRESHOLD, Region, best_path, find_regions
+from SpinalCordSegLib.postprocessing import Region, best_path, find_regions
 from SpinalCordSegLib.volume import Volume
 
 _log = logging.getLogger(__name__)
@@ -150,6 +150,8 @@ class Work:
 # A window's logits are those of the whole slice (see ``CpuEngine.logits``), so the cord's mask cannot change; what
 # can be missed is a stray region outside the window. Windows are in pixels of the network's grid.
 
+LEAST_PATH_THRESHOLD = 0.1
+"""Windows are for thresholds from here on."""
 _EVERY_MM = 20.0
 _ROOM = 10  # pixels around the regions of both neighbours: some 7 mm
 _FREE_EDGE = 3  # pixels that must be clear of anything doubtful inside the window's exact part

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from SpinalCordSegLib.case import Case, CaseInput, ModelSummary
-from SpinalCordSegLib.disc_finder import find_discs
+from SpinalCordSegLib.disc_finder import ends_below_brain, find_discs
 from SpinalCordSegLib.errors import MissingPackageError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
-from SpinalCordSegLib.morphometry import Centreline, CordMeasures, measure, with_bands, without_sections
+from SpinalCordSegLib.morphometry import Centreline, CordMeasures, measure, without_sections
 from SpinalCordSegLib.postprocessing import (
-    LEAST_PATH_THRESHOLD,
     SMOOTH_Z_MM,
     CordMask,
     check_threshold,
@@ -81,7 +80,7 @@ def segment_image(
     No cord, a constant volume or one slice are answers with flags. Raises Cancelled, ConfigurationError (options),
     DeviceError, VoxelError.
     """
-    from SpinalCordSegLib.inference import predict
+    from SpinalCordSegLib.inference import LEAST_PATH_THRESHOLD, predict
 
     options = options or SegmentOptions()
     threshold = 0.5 if options.threshold is None else options.threshold
@@ -104,12 +103,15 @@ def segment_image(
     if options.threshold is None and _contrast(image, cord.mask) == "T2w-like":
         threshold = c.calibration.t2w_threshold
         cord = find_cord(probability, image.volume, threshold, impute=impute)
-    cord = with_bands(cord, probability, place_on(image.volume, probability), threshold)
+    on_grid = place_on(image.volume, probability)
+    if cord.upper_end is not None and not ends_below_brain(on_grid, cord.mask.voxels, cord.upper_end):
+        cord = replace(cord, upper_end=None)
     seconds = {"segment": prediction.seconds, "measure": time.perf_counter() - started}
     notes = [*(case_flag("header", note) for note in image.notes), *(case_flag("device", n) for n in prediction.notes)]
     measured = _measured(image.case_name, image, cord, options, notes, probability)
     return replace(
         measured,
+        probability=None if options.track_cord else probability,  # of windows alone it is no map, and large
         mask_state="AI",
         review=Review(AI),
         model=ModelSummary(c.name, c.version, c.sha256, c.licence, c.provenance, c.scores),

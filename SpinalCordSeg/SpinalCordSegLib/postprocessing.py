@@ -12,18 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.linalg import solveh_banded
 
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.flags import Flag, case_flag
+from SpinalCordSegLib.outline import LEAST_SEEN, NEIGHBOURS, SHOWN, region_of_area, shown_of
 from SpinalCordSegLib.volume import Volume, bounding_box, place_on
 
 SMOOTH_Z_MM = 0.8
 """Standard deviation of the smoothing along z; slices within two of them take part."""
-LEAST_PATH_THRESHOLD = 0.1
-"""The prediction computes the region of interest alone only for thresholds from here on."""
 
 _REGIONS_PER_SLICE = 8
 _AREA_MM2, _LIKENESS = (4, 20, 45, 130, 170, 300), (0, 0.7, 1, 1, 0.8, 0)  # how much an area is like a cord's
@@ -33,18 +31,8 @@ _FREE_TILT, _FREE_MM = 0.6, 1.5  # sideways mm per mm of height, and beyond it, 
 _STEEPEST_TILT, _STEEPEST_MM = 0.35, 4.0  # what lies further aside is no continuation
 _SHORTEST_MM, _LEAST_PEAK = 8.0, 0.85  # of a cord that ends within the image; of the surest slice of any cord
 _AS_SURE, _QUANTILE, _FADE_MM = 0.9, 0.75, 30.0  # the upper end: share of the certainty below it; most that is cut
-_LIKE, _CONTAINED, _OPEN, _OPEN_MM = 0.2, 2.0, 4.0, 6.0  # see ends_below_brain
-_LOOK_DOWN_MM, _LOOK_UP_MM, _ABOVE_END_MM, _BESIDE_MM = 20.0, 45.0, 10.0, 35.0
-_SECTORS, _RING_MM = 12, (0.8, 2.6)  # the image on both sides of the outline, without the outline's own blur
-_STEP = 0.15  # an edge: grey values that differ by this share of the cord's
-LEAST_SEEN = 0.75
-"""A slice is left as it is where the image shows an edge along this share of its outline."""
 _SEEN_SD, _UNSEEN_SD = 0.05, 0.4  # of the log area of a slice whose outline is seen in full, and not at all
 _DRIFT_PER_MM = 6e-4  # variance of the change of log area
-_OUTER, _INNER = -2.0, 4.0  # log-odds over the threshold between which an outline is moved
-_AROUND_MM = 6.0
-_FINE = 8  # parts of a pixel's side, for areas inside a contour
-_EIGHT = np.ones((3, 3), bool)  # neighbours in a slice
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +40,9 @@ class CordMask:
     """``mask``: bool, at most one region in every axial slice, without holes; it may be empty. ``removed_mm3``,
     ``filled_mm3``: what was left off as no cord, and holes. ``evidence``: of a network's mask, columns of the slice
     table by name, a value for every slice of the volume: ``network_area_mm2`` inside the network's own contour,
-    ``confidence``, ``seen_edge`` (all NaN without cord) and ``imputed`` (1 or 0). ``upper_end``: the canonical slice in
-    which the cord itself ends, brain in view above it; None: the image ends there, or it is not known."""
+    ``confidence``, ``seen_edge``, ``csa_95_mm2`` (all NaN without cord) and ``imputed`` (1 or 0). ``upper_end``: the
+    canonical slice above which the network, sure up to there, sees no cord; a case keeps it where brain follows
+    (``ends_below_brain``). None: the image ends there, or it is not known."""
 
     mask: Volume
     flags: tuple[Flag, ...] = ()
@@ -118,20 +107,17 @@ def find_cord(probability: Volume, image: Volume, threshold: float = 0.5, *, imp
     chances, pixel_mm, slice_mm = probability.voxels, probability.pixel_mm, probability.slice_mm
     computed = np.flatnonzero(chances.any(axis=(1, 2))).tolist()
     path = best_path([r for k in computed for r in find_regions(chances[k], k, threshold, pixel_mm)], slice_mm)
-    kept = path if _is_cord(path, computed, slice_mm) else []
-    ends = False
-    if kept and kept[-1].k != computed[-1]:  # a cord that leaves the image does not end
-        kept, ends = cut_unsure_top(kept, slice_mm)
+    kept, ends = _cord_of(path, computed, slice_mm)
     mask = _drawn(kept, chances.shape)
-    upper_end = kept[-1].k if ends and ends_below_brain(image, mask, kept[-1].k) else None
-    area_mm2, confidence, seen = np.full((3, len(mask)), np.nan)
+    evidence: dict[str, NDArray] = {name: np.full(len(mask), np.nan) for name in ("confidence", *SHOWN)}
     for region in kept:
         k = region.k
-        area_mm2[k] = contour_area_mm2(mask[k], chances[k], threshold, pixel_mm)
-        confidence[k], seen[k] = region.confidence, seen_edge(mask[k], image.voxels[k], pixel_mm)
-    moved = _impute(mask, chances, seen, threshold, probability) if impute else []
-    imputed = np.isin(np.arange(len(mask)), moved).astype(np.int64)
-    evidence = {"network_area_mm2": area_mm2, "confidence": confidence, "seen_edge": seen, "imputed": imputed}
+        shown = shown_of(mask[k], chances[k], image.voxels[k], threshold, pixel_mm)
+        for name, value in {"confidence": region.confidence, **shown}.items():
+            evidence[name][k] = value
+    moved = _impute(mask, chances, evidence["seen_edge"], threshold, probability) if impute else []
+    evidence["csa_95_mm2"][moved] = np.nan  # a band holds for what the network drew
+    evidence["imputed"] = np.isin(np.arange(len(mask)), moved).astype(np.int64)
     above = np.count_nonzero(chances >= threshold)
     removed_mm3 = (above - sum(region.pixels for region in kept)) * probability.voxel_volume_mm3
     flags = []
@@ -141,6 +127,7 @@ def find_cord(probability: Volume, image: Volume, threshold: float = 0.5, *, imp
     elif len(kept) < len(path):
         text = f"the cord's upper end was cut {len(path) - len(kept)} slices below the end of what the network found,"
         flags.append(case_flag("cord_end", f"{text} where it was no longer sure: look there"))
+    upper_end = kept[-1].k if ends else None
     return CordMask(probability.with_voxels(mask), tuple(flags), removed_mm3, 0.0, evidence, upper_end)
 
 
@@ -173,7 +160,7 @@ def clean(mask: Volume) -> CordMask:
 
 def find_regions(plane: NDArray, k: int, threshold: float, pixel_mm: tuple[float, float]) -> list[Region]:
     """The largest 8-connected regions of a slice (rows, columns) with a probability of at least ``threshold``."""
-    labels, count = ndimage.label(plane >= threshold, _EIGHT)
+    labels, count = ndimage.label(plane >= threshold, NEIGHBOURS)
     sizes, windows = np.bincount(labels.ravel(), minlength=count + 1)[1:], ndimage.find_objects(labels)
     regions = []
     for at in np.argsort(-sizes, kind="stable")[:_REGIONS_PER_SLICE].tolist():
@@ -199,8 +186,7 @@ def best_path(regions: Sequence[Region], slice_mm: float) -> list[Region]:
     came_from = np.full(len(regions), -1)
     reach = max(2, 1 + int(_LONGEST_GAP_MM / slice_mm))  # one missing slice is bridged, however thick it is
     for here in range(len(regions)):
-        first, last = np.searchsorted(k, [k[here] - reach, k[here]])
-        before = np.arange(first, last)
+        before = np.arange(*np.searchsorted(k, [k[here] - reach, k[here]]))
         rise_mm = (k[here] - k[before]) * slice_mm
         aside_mm = np.hypot(*(at_mm[before] - at_mm[here]).T)
         price = 0.1 * aside_mm + np.maximum(aside_mm - _FREE_TILT * rise_mm - _FREE_MM, 0)
@@ -216,59 +202,22 @@ def best_path(regions: Sequence[Region], slice_mm: float) -> list[Region]:
     return path[::-1]
 
 
-def _is_cord(path: Sequence[Region], computed: Sequence[int], slice_mm: float) -> bool:
-    """Long enough, or cut short by the end of the image; and the network is sure of it somewhere."""
-    if not path or max(region.confidence for region in path) < _LEAST_PEAK:
-        return False
-    return path[0].k == computed[0] or path[-1].k == computed[-1] or len(path) * slice_mm >= _SHORTEST_MM
+def _cord_of(path: list[Region], computed: Sequence[int], slice_mm: float) -> tuple[list[Region], bool]:
+    """What of the path is cord, and whether it surely ends where that ends.
 
-
-def cut_unsure_top(path: list[Region], slice_mm: float) -> tuple[list[Region], bool]:
-    """The path up to its last slice that is nearly as sure as the cord below: cord turns into medulla without an edge.
-
-    Where more than 30 mm are unsure the image is poor, and its cord is a person's to judge: nothing is cut, and the
-    second answer is False.
+    It is where the network is sure of it somewhere, and it is long enough or cut short by an end of the image. One that
+    does not leave the image goes up to the last slice that is nearly as sure as the cord below: cord turns into medulla
+    without an edge. Where more than 30 mm are unsure the image is poor, and its cord is a person's to judge.
     """
     sure = np.array([region.confidence for region in path])
+    at_ends = bool(path) and (path[0].k == computed[0], path[-1].k == computed[-1])
+    if not at_ends or sure.max() < _LEAST_PEAK or not (any(at_ends) or len(path) * slice_mm >= _SHORTEST_MM):
+        return [], False
     least = _AS_SURE * float(np.quantile(sure[-max(1, round(2 * _FADE_MM / slice_mm)) :], _QUANTILE))
     last = int(np.flatnonzero(sure >= least)[-1])
-    is_clear = (path[-1].k - path[last].k) * slice_mm <= _FADE_MM
-    return (path[: last + 1] if is_clear else path), is_clear
-
-
-def ends_below_brain(image: Volume, mask: NDArray[np.bool_], top: int) -> bool:
-    """Whether what ends in slice ``top`` is the cord at the foramen magnum: above it the image goes on for 10 mm, and
-    what has the cord's grey value, followed from slice to slice, opens into brain within 45 mm.
-
-    In the 20 mm below, the region within 20 % of the cord's grey has to be the cord (at most twice its area, median):
-    elsewhere nothing can be followed. Open: four times the cord's area over 6 mm. A cord that leaves through a side of
-    the image does not end.
-    """
-    pixel_mm, slice_mm = image.pixel_mm, image.slice_mm
-    if (len(mask) - 1 - top) * slice_mm < _ABOVE_END_MM or mask[top, [0, -1]].any() or mask[top][:, [0, -1]].any():
-        return False
-
-    def grown(k: int, region: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """What of slice ``k`` is like the median of ``region`` and continues it."""
-        window, found = around(region, pixel_mm, _BESIDE_MM), np.zeros_like(region)
-        grey = ndimage.gaussian_filter(image.voxels[k][window].astype(np.float32), [0.5 / mm for mm in pixel_mm])
-        middle = float(np.median(grey[region[window]]))
-        found[window] = region_with(np.abs(grey - middle) < _LIKE * abs(middle), region[window])
-        return found
-
-    below = [k for k in range(max(0, top - int(_LOOK_DOWN_MM / slice_mm)), top + 1) if mask[k].any()]
-    cord = float(np.median([np.count_nonzero(mask[k]) for k in below]))
-    if np.median([np.count_nonzero(grown(k, mask[k])) for k in below]) > _CONTAINED * cord:
-        return False
-    region, open_mm = mask[top], 0.0
-    for k in range(top + 1, min(len(mask), top + int(_LOOK_UP_MM / slice_mm) + 1)):
-        region = grown(k, region)
-        if not region.any():
-            return False
-        open_mm = open_mm + slice_mm if np.count_nonzero(region) > _OPEN * cord else 0.0
-        if open_mm >= _OPEN_MM:
-            return True
-    return False
+    if at_ends[1] or (path[-1].k - path[last].k) * slice_mm > _FADE_MM:
+        return path, False
+    return path[: last + 1], True
 
 
 def _drawn(path: Sequence[Region], shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -277,36 +226,6 @@ def _drawn(path: Sequence[Region], shape: tuple[int, ...]) -> NDArray[np.bool_]:
     for region in path:
         mask[region.k][region.window] = ndimage.binary_fill_holes(region.inside)
     return mask
-
-
-def seen_edge(cord: NDArray[np.bool_], grey: NDArray, pixel_mm: tuple[float, float]) -> float:
-    """Share 0..1 of the outline along which the image shows an edge: of 12 sectors about the centroid of a slice's
-    ``cord``, those in which the means of ``grey`` just inside and just outside differ by 15 % of the cord's."""
-    window = around(cord, pixel_mm)
-    cord, grey = cord[window], grey[window].astype(np.float64)
-    depth, beyond = (ndimage.distance_transform_edt(part, sampling=pixel_mm) for part in (cord, ~cord))
-    centre = np.argwhere(cord).mean(axis=0)
-    down_mm, across_mm = ((np.arange(n) - at) * mm for n, at, mm in zip(cord.shape, centre, pixel_mm, strict=True))
-    turn = np.arctan2(down_mm[:, None], across_mm) / (2 * np.pi) % 1
-    sector = np.minimum((turn * _SECTORS).astype(int), _SECTORS - 1)
-    inner, outer = ((away > _RING_MM[0]) & (away <= _RING_MM[1]) for away in (depth, beyond))
-    means = []
-    for ring in (inner if np.count_nonzero(inner) > 6 else cord, outer):
-        counts, sums = (np.bincount(sector[ring], of, _SECTORS) for of in (None, grey[ring]))
-        means.append(np.divide(sums, counts, out=np.full(_SECTORS, np.nan), where=counts > 0))
-    step = np.abs(means[0] - means[1])
-    level = abs(float(np.median(grey[depth >= min(2.0, depth.max() / 2)])))
-    return float(np.mean(step[np.isfinite(step)] > _STEP * level)) if np.isfinite(step).any() else 0.0
-
-
-def contour_area_mm2(cord: NDArray[np.bool_], plane: NDArray, threshold: float, pixel_mm: tuple[float, float]) -> float:
-    """Area inside the contour of ``threshold`` of a slice's probability around its ``cord``, with parts of pixels: the
-    log-odds between pixels are those of a cubic spline."""
-    window = around(cord, pixel_mm, 2.0)
-    odds = log_odds(plane[window]) - log_odds(threshold)
-    fine = ndimage.zoom(odds, _FINE, order=3, mode="nearest", grid_mode=True) >= 0
-    area = np.count_nonzero(region_with(fine, cord[window].repeat(_FINE, axis=0).repeat(_FINE, axis=1)))
-    return float(area) * pixel_mm[0] * pixel_mm[1] / _FINE**2
 
 
 def _impute(
@@ -324,46 +243,13 @@ def _impute(
     counts = mask[used].sum(axis=(1, 2))
     weight = 1 / (_SEEN_SD + (_UNSEEN_SD - _SEEN_SD) * (1 - seen[used])) ** 2
     stiffness = 1 / (_DRIFT_PER_MM * np.diff(used) * grid.slice_mm)
-    banded = np.zeros((2, len(used)))  # the matrix of the normal equations is symmetric and tridiagonal
-    banded[0, 1:] = -stiffness
-    banded[1] = weight + np.append(stiffness, 0) + np.append(0, stiffness)
-    wanted = np.exp(solveh_banded(banded, weight * np.log(counts)))
+    equations = np.diag(weight + np.append(stiffness, 0) + np.append(0, stiffness))
+    equations -= np.diag(stiffness, 1) + np.diag(stiffness, -1)
+    wanted = np.exp(np.linalg.solve(equations, weight * np.log(counts)))
     moved = []
     for k, count, want in zip(used[unseen].tolist(), counts[unseen], wanted[unseen], strict=True):
-        region = _of_area(mask[k], chances[k], round(float(want)), threshold, grid.pixel_mm)
+        region = region_of_area(mask[k], chances[k], round(float(want)), threshold, grid.pixel_mm)
         if region.any() and abs(np.count_nonzero(region) - want) < abs(count - want):
             mask[k] = region
             moved.append(k)
     return moved
-
-
-def _of_area(cord: NDArray, plane: NDArray, count: int, threshold: float, pixel_mm: tuple[float, float]) -> NDArray:
-    """The region inside the contour that holds ``count`` pixels around the cord; empty where none of it is cord."""
-    window = around(cord, pixel_mm)
-    odds = log_odds(plane[window]) - log_odds(threshold)
-    labels, _ = ndimage.label(odds >= _OUTER, _EIGHT)
-    near = np.sort(odds[np.isin(labels, labels[cord[window]])])[::-1]
-    region = np.zeros_like(cord)
-    region[window] = region_with(odds >= min(near[min(max(count, 1), len(near)) - 1], _INNER), cord[window])
-    return region
-
-
-def region_with(regions: NDArray[np.bool_], cord: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The region that holds most of the cord, holes filled; empty where none holds any."""
-    labels, count = ndimage.label(regions, _EIGHT)
-    shared = np.bincount(labels[cord], minlength=count + 1)
-    shared[0] = 0
-    return np.asarray(ndimage.binary_fill_holes((labels == shared.argmax()) & shared.any()))
-
-
-def around(cord: NDArray[np.bool_], pixel_mm: tuple[float, float], mm: float = _AROUND_MM) -> tuple[slice, slice]:
-    """The window of a slice that holds its ``cord`` and ``mm`` more to each side."""
-    box, margin = ndimage.find_objects(cord.astype(np.uint8))[0], [int(mm / size) + 1 for size in pixel_mm]
-    down, across = (slice(max(0, w.start - more), w.stop + more) for w, more in zip(box, margin, strict=True))
-    return down, across
-
-
-def log_odds(chance: ArrayLike) -> NDArray[np.float64]:
-    """Of probabilities 0..1, kept within ±13.8."""
-    within = np.clip(np.asarray(chance, np.float64), 1e-6, 1 - 1e-6)
-    return np.log(within / (1 - within))

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from SpinalCordSegLib.flags import KINDS, Flag, case_flag, merge_flags
 from SpinalCordSegLib.morphometry import CordMeasures, slice_centroids
-from SpinalCordSegLib.postprocessing import LEAST_SEEN, around
+from SpinalCordSegLib.outline import LEAST_SEEN, around
 from SpinalCordSegLib.volume import Volume
 
 if TYPE_CHECKING:

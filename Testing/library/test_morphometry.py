@@ -14,7 +14,6 @@ from storage_orders import STORAGE_ORDERS, stored
 from SpinalCordSegLib.image_io import read_labels
 from SpinalCordSegLib.morphometry import (
     CordMeasures,
-    area_band_mm2,
     centreline,
     fit_local_lines,
     fit_spline,
@@ -23,6 +22,7 @@ from SpinalCordSegLib.morphometry import (
     measure,
     measure_shape,
 )
+from SpinalCordSegLib.outline import Outline
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.postprocessing import clean
 from SpinalCordSegLib.slice_table import SliceTable, columns
@@ -431,7 +431,7 @@ def band(edge_mm: float = 0.3, noise: float = 0.0, contrast: float = 100.0) -> f
     at = (np.arange(64) - 31.5) * 0.5
     inside_mm = RADIUS_MM - np.hypot(at[:, None], at)
     grey = np.where(inside_mm > 0, 200.0, 200.0 - contrast) + np.random.default_rng(1).normal(0, noise, (64, 64))
-    return area_band_mm2(inside_mm > 0, 1 / (1 + np.exp(-inside_mm / edge_mm)), grey, 0.5, PIXEL_MM)
+    return Outline(inside_mm > 0, grey, PIXEL_MM).band_mm2(1 / (1 + np.exp(-inside_mm / edge_mm)), 0.5)
 
 
 def test_a_wider_ramp_and_more_noise_widen_the_band() -> None:
