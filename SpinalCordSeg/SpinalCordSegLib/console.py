@@ -39,8 +39,18 @@ class Parser(argparse.ArgumentParser):
 
     everywhere: Parser
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.register("type", Path, _given_path)
+
     def error(self, message: str) -> NoReturn:
         self.exit(BAD_INPUT, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def _given_path(text: str) -> Path:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty, as from a shell variable that is not set; name it")
+    return Path(text)
 
 
 def new_program(

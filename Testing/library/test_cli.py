@@ -103,6 +103,7 @@ def test_models_lists_and_explains(folder, tmp_path, capsys, monkeypatch):
         (["measure", "x.nii", "--output", "o", "--range", "5:5"], '"5:5" is not a range'),
         (["measure", "x.nii", "--output", "o", "--range", "a:b"], "not a range"),
         (["segment", "x.nii", "--output", "o", "--device", "abacus"], "abacus"),
+        (["segment", "", "--output", "o"], "path is empty"),
         (["dance"], "dance"),
     ],
 )
