@@ -602,7 +602,7 @@ def read_image(path: Path, series: str | None = None) -> Image:
     for note in grid.notes:
         _log.warning("%s: %s", path.name, note)
     with np.errstate(over="ignore"):
-        voxels = grid.volume.voxels.astype(np.float32)
+        voxels = grid.volume.voxels.astype(np.float32, copy=False)
     if not np.isfinite(voxels).all():
         raise VoxelError(f"{path.name} holds values beyond 3e38: the file is damaged, or convert its unit")
     name = safe_case_name(path, fields=grid.fields)
