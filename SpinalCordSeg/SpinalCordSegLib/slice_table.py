@@ -27,15 +27,14 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Texts = NDArray[np.str_]
 NONE = -1  # of whole numbers: no answer
-EVIDENCE = ("imputed", "seen_edge", "confidence", "network_area_mm2", "csa_95_mm2")
-"""Columns that only a run of the network can give, beside the image it saw."""
 
 
 @dataclass(frozen=True)
 class Column:
     """``decimals``: of numbers with a fraction, in files. ``kind``: float (NaN: no answer), int (-1: none) or str.
     ``on_page``: whether the report page shows it, where any slice has an answer. ``is_section``: an area or diameter
-    of the cross-section, left out where voxels are too coarse for one."""
+    of the cross-section, left out where voxels are too coarse for one. ``is_evidence``: only a run of the network can
+    give it, beside the image it saw."""
 
     name: str
     unit: str
@@ -45,6 +44,7 @@ class Column:
     kind: type = float
     on_page: bool = True
     is_section: bool = False
+    is_evidence: bool = False
 
     def texts(self, values: NDArray) -> list[str]:
         """As in slices.csv; "" for no answer."""
@@ -72,19 +72,16 @@ class Column:
         return np.full(n, NONE, dtype=np.int64) if self.kind is int else np.full(n, np.nan)
 
 
-def _float(title: str, unit: str, decimals: int, meaning: str, on_page: bool = True, is_section: bool = False) -> Any:
-    return field(metadata={"column": (unit, decimals, title, meaning, float, on_page, is_section)})
+def _float(title: str, unit: str, decimals: int, meaning: str, kind: type = float, **more: bool) -> Any:
+    return field(metadata={"column": Column("", unit, decimals, title, meaning, kind, **more)})
 
 
-_section = partial(_float, is_section=True)
+def _int(title: str, meaning: str, kind: type = int, **more: bool) -> Any:
+    return _float(title, "", 0, meaning, kind, **more)
 
 
-def _int(title: str, meaning: str, on_page: bool = True) -> Any:
-    return field(metadata={"column": ("", 0, title, meaning, int, on_page)})
-
-
-def _str(title: str, meaning: str) -> Any:
-    return field(metadata={"column": ("", 0, title, meaning, str)})
+_section, _evidence = partial(_float, is_section=True), partial(_float, is_evidence=True)
+_str = partial(_int, kind=str)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +102,7 @@ class SliceTable:
         "area, 95 %", "mm²", 3,
         "half of the 95 % band of the area in the slice, from edge contrast, noise and the network; none where it is"
         " imputed or a person drew it",
+        is_evidence=True,
     )  # fmt: skip
     csa_sct_mm2: Floats = _section(
         "area, SCT", "mm²", 3, "the mask's area times the cosines of both angles, as the Spinal Cord Toolbox has it"
@@ -113,12 +111,14 @@ class SliceTable:
         "imputed",
         "1 where the image shows an edge along less than three quarters of the outline, and the area follows the other"
         " slices': no part of means",
+        is_evidence=True,
     )
-    seen_edge: Floats = _float("edge seen", "", 3, "share of the outline along which the image shows an edge")
-    confidence: Floats = _float("certainty", "", 3, "mean probability inside the network's outline", on_page=False)
-    network_area_mm2: Floats = _section(
-        "area, network", "mm²", 3, "area in the slice inside the network's own contour, before any outline was moved"
-    )
+    seen_edge: Floats = _evidence("edge seen", "", 3, "share of the outline along which the image shows an edge")
+    confidence: Floats = _evidence("certainty", "", 3, "mean probability inside the network's outline", on_page=False)
+    network_area_mm2: Floats = _evidence(
+        "area, network", "mm²", 3, "area in the slice inside the network's own contour, before any outline was moved",
+        is_section=True,
+    )  # fmt: skip
     ap_ellipse_mm: Floats = _section("AP", "mm", 3, "AP diameter of the ellipse with the same second moments")
     ap_chord_mm: Floats = _section("AP chord", "mm", 3, "mean AP extent over the central 3 mm")
     rl_mm: Floats = _section("RL", "mm", 3, "RL diameter of the ellipse with the same second moments")
@@ -174,7 +174,7 @@ class SliceTable:
         """What the network and the image said of each of a volume's ``n_slices``, by column; no answer in the slices
         (canonical) that were ``changed`` since: their area is that of the mask's pixels."""
         kept = ~np.isin(self.canonical_slice, list(changed))
-        found = {column.name: column.blank(n_slices) for column in columns() if column.name in EVIDENCE}
+        found = {column.name: column.blank(n_slices) for column in columns() if column.is_evidence}
         for name, values in found.items():
             values[self.canonical_slice[kept]] = getattr(self, name)[kept]
         return found
@@ -239,7 +239,7 @@ class SliceTable:
 @lru_cache(maxsize=1)
 def columns() -> tuple[Column, ...]:
     """All columns, in the order of the table."""
-    return tuple(Column(one.name, *one.metadata["column"]) for one in fields(SliceTable))
+    return tuple(replace(one.metadata["column"], name=one.name) for one in fields(SliceTable))
 
 
 def csv_text(names: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> str:
