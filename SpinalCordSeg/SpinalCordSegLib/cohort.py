@@ -551,7 +551,7 @@ _METHOD = (
 _COLOURS = (CURVE, "#4c8a5a", "#8a4fa3", "#0f8b8d", "#a0740a", "#5b6875", "#b3261e", "#7a8a2a")
 
 
-def draw_areas(axes: Axes, scans: Sequence[Scan], m: int, size: float = 9.0) -> None:
+def draw_areas(axes: Axes, scans: Sequence[Scan], m: int) -> None:
     """Every case's area by group, or by scanner where there are no groups, with the mean of the persons."""
     shown = [scan for scan in scans if isfinite(scan.areas[m])]
     by = "group" if any(scan.group for scan in shown) else "site"
@@ -576,13 +576,12 @@ def draw_areas(axes: Axes, scans: Sequence[Scan], m: int, size: float = 9.0) -> 
     for n in np.flatnonzero(is_far).tolist():
         side, away = ("left", 8) if x[n] > round(x[n]) else ("right", -8)
         axes.annotate(
-            shown[n].case, (x[n], y[n]), (away, 0), textcoords="offset points", fontsize=size - 1, color=FLAG,
+            shown[n].case, (x[n], y[n]), (away, 0), textcoords="offset points", fontsize=8, color=FLAG,
             ha=side, va="center",
         )  # fmt: skip
     axes.set_xticks(range(len(names)), [fill(name or f"{by} not known", 18) for name in names])
     axes.set_xlim(-0.6, len(names) - 0.4)
     if by == "group" and len(sites) > 1:
         marks = [axes.plot([], [], "o", color=colour, markersize=5)[0] for colour in colours.values()]
-        axes.legend(marks, [site or "not known" for site in sites], fontsize=size - 2, frameon=False)
-    style_axes(axes, size)
-    axes.set_ylabel("area, mm²", fontsize=size, color=INK)
+        axes.legend(marks, [site or "not known" for site in sites], fontsize=7, frameon=False)
+    style_axes(axes, "", "area, mm²")

@@ -119,14 +119,14 @@ def _one_way(f: float, df: int, error_df: int, k: int) -> Estimate:
     return Estimate(*((one - 1) / (one + k - 1) for one in ratios))
 
 
-def sample_size(sd: float, difference: float, power: float = 0.8, alpha: float = 0.05) -> int | None:
-    """Persons in each of two groups for a two-sided test of the difference of their means to reach ``power``:
-    2·((z(1−alpha/2) + z(power))·SD/difference)² + z(1−alpha/2)²/4, rounded up, at least 2 (Guenther 1981, Am Stat
+def sample_size(sd: float, difference: float, power: float = 0.8) -> int | None:
+    """Persons in each of two groups for a two-sided test at 5 % of the difference of their means to reach ``power``:
+    2·((z(0.975) + z(power))·SD/difference)² + z(0.975)²/4, rounded up, at least 2 (Guenther 1981, Am Stat
     35:243; one person less than Student's t at most). The same formula serves rates: the SD and difference of slopes.
 
     ``sd``, ``difference``: in one unit. None where either is 0 or not known.
     """
     if not (isfinite(sd) and isfinite(difference) and sd > 0 and difference):
         return None
-    z = float(ndtri(1 - alpha / 2))
+    z = float(ndtri(0.975))
     return max(2, ceil(2 * ((z + float(ndtri(power))) * sd / difference) ** 2 + z**2 / 4))

@@ -272,7 +272,6 @@ def rerun_slices(
     smooth_z_mm: float = SMOOTH_Z_MM,
     device: str = "auto",
     progress: Callable[[int, int], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
 ) -> Volume:
     """A new mask with ``slices`` (from inferior, half-open) as the network sees them; all others stay.
 
@@ -281,7 +280,7 @@ def rerun_slices(
 
     ``image``: as it was segmented. ``mask``: cord where not zero, on the same grid; the result is bool. Among several
     regions the one that continues the mask's neighbouring slices is taken; a slice where the network finds none becomes
-    empty. Raises GeometryError (another grid), ConfigurationError (range), Cancelled, DeviceError, VoxelError.
+    empty. Raises GeometryError (another grid), ConfigurationError (range), DeviceError, VoxelError.
     """
     from SpinalCordSegLib.inference import predict
 
@@ -293,7 +292,7 @@ def rerun_slices(
     _check_range((first, end), count)
     reach = smoothing_reach(smooth_z_mm, image.slice_mm)
     low, high = max(0, first - reach), min(count, end + reach)
-    found = predict(image, checkpoint, device=device, slice_range=(low, high), progress=progress, cancelled=cancelled)
+    found = predict(image, checkpoint, device=device, slice_range=(low, high), progress=progress)
     # Smoothed among themselves: the slices beside them were not computed and are 0.
     smoothed = smooth_z(_part(found.probability, low, high), smooth_z_mm).voxels[first - low : end - low]
     context = max(1, round(_CONTEXT_MM / image.slice_mm))

@@ -86,7 +86,10 @@ def drawn_png(
     return buffer.getvalue()
 
 
-def style_axes(axes: Axes, size: float) -> None:
+def style_axes(axes: Axes, x: str, y: str, size: float = 9.0) -> None:
+    """``x``, ``y``: titles. ``size``: of the letters, points."""
+    axes.set_xlabel(x, fontsize=size, color=INK)
+    axes.set_ylabel(y, fontsize=size, color=INK)
     axes.tick_params(labelsize=size, colors=INK, length=3)
     axes.grid(axis="y", color=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)

@@ -24,7 +24,7 @@ from SpinalCordSegLib.errors import ConfigurationError, MissingPackageError
 from SpinalCordSegLib.files import output_errors, write_text
 from SpinalCordSegLib.longitudinal.change import FollowUp
 from SpinalCordSegLib.longitudinal.visits import PersonSource
-from SpinalCordSegLib.report import CURVE, INK, QUIET, Section, html_page, style_axes
+from SpinalCordSegLib.report import CURVE, QUIET, Section, html_page, style_axes
 from SpinalCordSegLib.slice_table import csv_text, rounded
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 
@@ -220,15 +220,13 @@ def _sections(
     return found
 
 
-def draw_agreement(axes: Axes, both: NDArray[np.float64], size: float = 9.0) -> None:
+def draw_agreement(axes: Axes, both: NDArray[np.float64]) -> None:
     """``both``: (persons, 2), % per year by areas and by images."""
     off = both[:, 1] - both[:, 0]
     axes.plot(both.mean(axis=1), off, "o", color=CURVE, markersize=4)
     for value, style in ((0.0, "-"), (-1.96, "--"), (1.96, "--")):
         axes.axhline(off.mean() + value * off.std(ddof=1), color=QUIET, linestyle=style, linewidth=1)
-    axes.set_xlabel("mean of both, % per year", fontsize=size, color=INK)
-    axes.set_ylabel("images − areas, % per year", fontsize=size, color=INK)
-    style_axes(axes, size)
+    style_axes(axes, "mean of both, % per year", "images − areas, % per year")
 
 
 def _interval(low: float | None, high: float | None) -> str:

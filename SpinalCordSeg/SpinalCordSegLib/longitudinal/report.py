@@ -433,12 +433,10 @@ def draw_course(axes: Axes, content: Mapping[str, Any], size: float = 9.0) -> No
                 textcoords="offset points", xycoords=("data", "axes fraction"), fontsize=size - 1, color=BREAK,
                 ha="right" if late else "left", va="top",
             )  # fmt: skip
-    axes.set_xlabel("years since the first visit", fontsize=size, color=INK)
-    axes.set_ylabel("mean area, mm²", fontsize=size, color=INK)
-    style_axes(axes, size)
+    style_axes(axes, "years since the first visit", "mean area, mm²", size)
 
 
-def draw_profiles(axes: Axes, result: FollowUp, size: float = 9.0) -> None:
+def draw_profiles(axes: Axes, result: FollowUp) -> None:
     """Areas along the cord, one colour a visit, gaps left open, flagged slices as dots; what is compared is shaded."""
     areas = np.concatenate([one.csa_mm2 for one in result.profiles])
     low, high = float(np.nanmin(areas)), float(np.nanmax(areas))
@@ -455,10 +453,10 @@ def draw_profiles(axes: Axes, result: FollowUp, size: float = 9.0) -> None:
         )
         axes.plot(at, areas, ".-", color=colour, markersize=3, linewidth=1.5, label=f"visit {one.visit}")
         axes.plot(at[flagged], areas[flagged], "o", color=colour, markersize=4)
-    _style_along(axes, result, "area, mm²", size)
+    _style_along(axes, result, "area, mm²")
 
 
-def draw_direct(axes: Axes, result: FollowUp, size: float = 9.0) -> None:
+def draw_direct(axes: Axes, result: FollowUp) -> None:
     """Change of the area in windows along the cord, as the images show it, of every visit against the first that has
     one; the band is ±1.96 standard errors."""
     for pair in result.pairs:
@@ -470,22 +468,20 @@ def draw_direct(axes: Axes, result: FollowUp, size: float = 9.0) -> None:
         axes.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.plot(at, found.profile_percent, color=colour, linewidth=1.5, label=f"visit {pair.second}")
     axes.axhline(0, color=INK, linewidth=0.8)
-    _style_along(axes, result, "change of area, %", size)
+    _style_along(axes, result, "change of area, %")
 
 
 def _colour(visit: int) -> str:
     return COLOURS[(visit - 1) % len(COLOURS)]
 
 
-def _style_along(axes: Axes, result: FollowUp, what: str, size: float) -> None:
+def _style_along(axes: Axes, result: FollowUp, what: str) -> None:
     zero = "the shared place" if result.alignment.zero == MIDDLE else result.alignment.zero  # that is a long sentence
-    axes.set_xlabel(f"inferior ← mm along the cord from {zero} → superior", fontsize=size, color=INK)
-    axes.set_ylabel(what, fontsize=size, color=INK)
     axes.legend(
-        loc="lower right", bbox_to_anchor=(1, 1), ncols=8, fontsize=size, frameon=False, borderpad=0,
+        loc="lower right", bbox_to_anchor=(1, 1), ncols=8, fontsize=9, frameon=False, borderpad=0,
         labelcolor="linecolor",
     )  # fmt: skip
-    style_axes(axes, size)
+    style_axes(axes, f"inferior ← mm along the cord from {zero} → superior", what)
 
 
 # ---- follow_up.html: what speaks against comparing the visits stands first
