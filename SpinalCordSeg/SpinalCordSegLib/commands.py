@@ -196,7 +196,7 @@ def _report_result(case: Case, state: str, folder: Path, reporter: Reporter) -> 
         mean_area = "area not reported" if isnan(case.mean_csa_mm2) else f"mean area {case.mean_csa_mm2:.1f} mm²"
         text = f"volume {case.volume_mm3:.0f} mm³, length {case.length_mm:.1f} mm, {mean_area}"
         text += f", {counted(case.n_slices, 'slice')}, {flags}"
-    content = case.as_json()
+    content = replace(case, model=None, levels=None).as_json()  # a model's card is long
     wanted = ("volume_mm3", "length_mm", "mean_csa_mm2", "n_slices", "device", "files")
     reporter.result(
         f"{case.name}: {text}{' (kept)' if state == 'kept' else ''} → {folder}", case=case.name, state=state,

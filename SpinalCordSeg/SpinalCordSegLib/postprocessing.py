@@ -90,9 +90,8 @@ def smooth_z(probability: Volume, sigma_mm: float = SMOOTH_Z_MM) -> Volume:
     box = bounding_box(probability.voxels >= 0.02)  # where none is more probable, smoothing could not make cord
     if reach < 1 or filled.size < 2 or box is None:
         return probability
-    part = slice(int(filled[0]), int(filled[-1]) + 1), *box[1:]
-    voxels, sd = probability.voxels, sigma_mm / probability.slice_mm
-    voxels[part] = ndimage.gaussian_filter1d(voxels[part], sd, axis=0, mode="nearest", radius=reach)
+    part = probability.voxels[int(filled[0]) : int(filled[-1]) + 1, box[1], box[2]]
+    ndimage.gaussian_filter1d(part, sigma_mm / probability.slice_mm, axis=0, output=part, mode="nearest", radius=reach)
     return probability
 
 
@@ -118,7 +117,7 @@ def find_cord(probability: Volume, image: Volume, threshold: float = 0.5, *, imp
     moved = _impute(mask, chances, evidence["seen_edge"], threshold, probability) if impute else []
     evidence["csa_95_mm2"][moved] = np.nan  # a band holds for what the network drew
     evidence["imputed"] = np.isin(np.arange(len(mask)), moved).astype(np.int64)
-    above = np.count_nonzero(chances >= threshold)
+    above = sum(np.count_nonzero(chances[k] >= threshold) for k in computed)
     removed_mm3 = (above - sum(region.pixels for region in kept)) * probability.voxel_volume_mm3
     flags = []
     if not kept:
