@@ -26,17 +26,14 @@ _MOST_NOISE = 3.0  # over the contrast
 _OUTER, _INNER = -2.0, 4.0  # log-odds over the threshold between which an outline is moved
 
 
-SHOWN = ("network_area_mm2", "seen_edge", "csa_95_mm2")
-"""Columns of the slice table that ``shown_of`` gives."""
-
-
 def shown_of(
     cord: NDArray[np.bool_], plane: NDArray, grey: NDArray, threshold: float, pixel_mm: tuple[float, float]
-) -> dict[str, float]:
-    """What a slice shows of its ``cord`` (not empty), as drawn at ``threshold`` in the probability ``plane`` of the
-    image ``grey``, by the names of SHOWN."""
-    outline, area_mm2 = Outline(cord, grey, pixel_mm), contour_area_mm2(cord, plane, threshold, pixel_mm)
-    return dict(zip(SHOWN, (area_mm2, outline.seen_edge(), outline.band_mm2(plane, threshold)), strict=True))
+) -> tuple[float, float, float]:
+    """Area inside the contour, share with an edge, and band of a slice's ``cord`` (not empty), as drawn at
+    ``threshold`` in the probability ``plane`` of the image ``grey``."""
+    outline = Outline(cord, grey, pixel_mm)
+    area_mm2 = contour_area_mm2(cord, plane, threshold, pixel_mm)
+    return area_mm2, outline.seen_edge(), outline.band_mm2(plane, threshold)
 
 
 class Outline:

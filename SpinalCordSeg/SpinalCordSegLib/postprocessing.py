@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.flags import Flag, case_flag
-from SpinalCordSegLib.outline import LEAST_SEEN, NEIGHBOURS, SHOWN, region_of_area, shown_of
+from SpinalCordSegLib.outline import LEAST_SEEN, NEIGHBOURS, region_of_area, shown_of
 from SpinalCordSegLib.volume import Volume, bounding_box, place_on
 
 SMOOTH_Z_MM = 0.8
@@ -108,15 +108,15 @@ def find_cord(probability: Volume, image: Volume, threshold: float = 0.5, *, imp
     path = best_path([r for k in computed for r in find_regions(chances[k], k, threshold, pixel_mm)], slice_mm)
     kept, ends = _cord_of(path, computed, slice_mm)
     mask = _drawn(kept, chances.shape)
-    evidence: dict[str, NDArray] = {name: np.full(len(mask), np.nan) for name in ("confidence", *SHOWN)}
+    area_mm2, seen, band_mm2, confidence = np.full((4, len(mask)), np.nan)
     for region in kept:
         k = region.k
-        shown = shown_of(mask[k], chances[k], image.voxels[k], threshold, pixel_mm)
-        for name, value in {"confidence": region.confidence, **shown}.items():
-            evidence[name][k] = value
-    moved = _impute(mask, chances, evidence["seen_edge"], threshold, probability) if impute else []
-    evidence["csa_95_mm2"][moved] = np.nan  # a band holds for what the network drew
-    evidence["imputed"] = np.isin(np.arange(len(mask)), moved).astype(np.int64)
+        confidence[k] = region.confidence
+        area_mm2[k], seen[k], band_mm2[k] = shown_of(mask[k], chances[k], image.voxels[k], threshold, pixel_mm)
+    moved = _impute(mask, chances, seen, threshold, probability) if impute else []
+    band_mm2[moved] = np.nan  # it holds for what the network drew
+    imputed = np.isin(np.arange(len(mask)), moved).astype(np.int64)
+    evidence = {"network_area_mm2": area_mm2, "confidence": confidence, "seen_edge": seen, "csa_95_mm2": band_mm2}
     above = sum(np.count_nonzero(chances[k] >= threshold) for k in computed)
     removed_mm3 = (above - sum(region.pixels for region in kept)) * probability.voxel_volume_mm3
     flags = []
@@ -127,7 +127,9 @@ def find_cord(probability: Volume, image: Volume, threshold: float = 0.5, *, imp
         text = f"the cord's upper end was cut {len(path) - len(kept)} slices below the end of what the network found,"
         flags.append(case_flag("cord_end", f"{text} where it was no longer sure: look there"))
     upper_end = kept[-1].k if ends else None
-    return CordMask(probability.with_voxels(mask), tuple(flags), removed_mm3, 0.0, evidence, upper_end)
+    return CordMask(
+        probability.with_voxels(mask), tuple(flags), removed_mm3, 0.0, evidence | {"imputed": imputed}, upper_end
+    )
 
 
 def clean(mask: Volume) -> CordMask:
