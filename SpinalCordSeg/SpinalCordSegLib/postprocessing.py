@@ -115,8 +115,8 @@ def find_cord(probability: Volume, image: Volume, threshold: float = 0.5, *, imp
         area_mm2[k], seen[k], band_mm2[k] = shown_of(mask[k], chances[k], image.voxels[k], threshold, pixel_mm)
     moved = _impute(mask, chances, seen, threshold, probability) if impute else []
     band_mm2[moved] = np.nan  # it holds for what the network drew
-    imputed = np.isin(np.arange(len(mask)), moved).astype(np.int64)
-    evidence = {"network_area_mm2": area_mm2, "confidence": confidence, "seen_edge": seen, "csa_95_mm2": band_mm2}
+    evidence: dict[str, NDArray] = {"network_area_mm2": area_mm2, "confidence": confidence, "seen_edge": seen}
+    evidence |= {"csa_95_mm2": band_mm2, "imputed": np.isin(np.arange(len(mask)), moved).astype(np.int64)}
     above = sum(np.count_nonzero(chances[k] >= threshold) for k in computed)
     removed_mm3 = (above - sum(region.pixels for region in kept)) * probability.voxel_volume_mm3
     flags = []
@@ -127,9 +127,7 @@ def find_cord(probability: Volume, image: Volume, threshold: float = 0.5, *, imp
         text = f"the cord's upper end was cut {len(path) - len(kept)} slices below the end of what the network found,"
         flags.append(case_flag("cord_end", f"{text} where it was no longer sure: look there"))
     upper_end = kept[-1].k if ends else None
-    return CordMask(
-        probability.with_voxels(mask), tuple(flags), removed_mm3, 0.0, evidence | {"imputed": imputed}, upper_end
-    )
+    return CordMask(probability.with_voxels(mask), tuple(flags), removed_mm3, 0.0, evidence, upper_end)
 
 
 def clean(mask: Volume) -> CordMask:
