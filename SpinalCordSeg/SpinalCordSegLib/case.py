@@ -535,8 +535,8 @@ def check_replaceable(folder: Path) -> Case | None:
     state = review.get("state") if isinstance(review, dict) else None
     if done := _persons_act(content.get("mask_state"), content.get("changes"), state):
         raise WouldReplaceError(
-            f"{folder} holds a case that a person has {done}; it is never replaced by the machine: choose"
-            " another output folder, or move this one away first"
+            f"{folder} holds a case that a person has {done}; it is never replaced by the machine: correct"
+            " it (its mask, or with --disc a disc), choose another output folder, or move this one away first"
         )
     own = own_mask_sha256(folder)
     if own == "":

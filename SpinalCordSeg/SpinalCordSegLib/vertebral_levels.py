@@ -75,7 +75,7 @@ class DiscMark:
             raise ConfigurationError(f"disc {self.disc} is not known: give one of {', '.join(DISC_NAMES.values())}")
 
 
-_AUTOMATIC = "the discs were found by the program and not confirmed: look at them, or mark them yourself"
+_AUTOMATIC = "the discs were found by the program: look at them, or mark them yourself"
 
 
 @dataclass(frozen=True)
@@ -296,7 +296,7 @@ def find_levels(line: Centreline, discs: Sequence[tuple[int, Sequence[float]]]) 
     levels = [*above, *levels, *below]
     if above or below:
         guessed = ", ".join(level.name for level in (*above, *below))
-        texts.append(f"{guessed}: approximate, by the template's length from the nearest marked disc")
+        texts.append(f"{guessed}: approximate, by the template's length from the nearest disc")
     if not discs_mm:
         texts.append("no level: mark a disc beside the cord found")
     elif not levels:
