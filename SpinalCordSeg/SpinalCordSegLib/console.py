@@ -179,6 +179,8 @@ def run_program(parser: Parser, argv: Sequence[str] | None) -> int:
             stream.reconfigure(errors="replace")  # a console that lacks "³" must not end the work
     try:
         arguments = parse_arguments(parser, argv)
+    except BrokenPipeError:  # as of "--list-settings | head"
+        return CANCELLED
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else BAD_INPUT
     reporter = Reporter(parser.prog, arguments.progress == "json")

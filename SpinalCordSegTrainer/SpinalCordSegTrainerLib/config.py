@@ -43,7 +43,7 @@ def _refuse_unknown(data: Any, known: Any, where: str) -> None:
             if name not in known:
                 meant = get_close_matches(name, known, 1)
                 hint = f"did you mean {meant[0]}?" if meant else f"known are {', '.join(known)}"
-                raise ConfigurationError(f"{where}: unknown setting {name!r}; {hint}")
+                raise ConfigurationError(f"{where}: unknown setting {name!r}; {hint} (see --list-settings)")
             _refuse_unknown(value, known[name], f"{where}.{name}")
     elif isinstance(data, list):
         for one, item in zip(data, known, strict=True):

@@ -1,6 +1,6 @@
 """Cases on disk, and both their files read onto one grid.
 
-Data is a folder (``NAME`` beside ``NAME_seg``, ``NAME_seg-manual`` or ``NAME.seg.nrrd``; BIDS with the label maps in
+Data is a folder (``NAME`` beside ``NAME_seg``, ``_label``, ``_mask`` or ``NAME.seg.nrrd``; BIDS with the label maps in
 ``derivatives/labels``; DICOM folders; ITK-SNAP workspaces), a manifest (CSV), or one workspace.
 """
 
@@ -35,12 +35,13 @@ _log = logging.getLogger(__name__)
 # One labelled case as it lies on disk, and what its file names say.
 
 
-LABEL_ENDINGS = ("_seg-manual", "_seg", "_label-SC_seg", "_label-SC_mask")
+LABEL_ENDINGS = ("_seg-manual", "_seg", "_label-SC_seg", "_label-SC_mask", "_label", "_labels", "_mask")
 _SUBJECT = re.compile(r"sub-([a-zA-Z0-9]+)")
-_VISIT = r"((?=[a-z]*[0-9])[0-9a-z]+|(?<=-)[a-z]+)"  # "1", "02", "m12"; letters alone as BIDS has them: "ses-pre"
+_VISIT = r"[_-]?((?=[a-z]*[0-9])[0-9a-z]+|(?<=-)[a-z]+)"  # "1", "02", "m12"; letters alone as BIDS has them: "ses-pre"
 # What follows a session is cut off only behind a number, the patient's: of "MS_session1_001" it is yet to come.
-_SESSION_ON = re.compile(rf"^(.*?[0-9](.*?[0-9a-z])?)[_-]ses(sion)?[_-]?{_VISIT}([_-].*)?$", re.IGNORECASE)
-_SESSION_END = re.compile(rf"(?<=[0-9a-z])([_-]ses(sion)?[_-]?|ses(sion)?-?){_VISIT}$", re.IGNORECASE)
+_WORD = rf"(ses(sion)?|visit|(v|tp)(?=[0-9])){_VISIT}"
+_SESSION_ON = re.compile(rf"^(.*?[0-9](.*?[0-9a-z])?)[_-]{_WORD}([_-].*)?$", re.IGNORECASE)
+_SESSION_END = re.compile(rf"(?<=[0-9a-z])([_-]{_WORD}|ses(sion)?{_VISIT})$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ def subject_of(path: Path) -> str:
     """Whose image: BIDS "sub-X" of the name or a folder, else the file's stem up to a session that follows a number; a
     session at the end of either is cut off, too.
 
-    "sub-9709Ses1_run-1_T2starw" and "sub-9709Ses2_…" are both 9709; "P07_ses-1_T1w" and "P07_ses-02" are both P07;
-    "MS_session1_001" stays whole.
+    "sub-9709Ses1_run-1_T2starw" and "sub-9709Ses2_…" are both 9709; "P07_ses-1_T1w", "P07_visit2" and "P07_v3_T1w" are
+    all P07; "MS_session1_001" stays whole.
     """
     found = _SUBJECT.search(path.name) or _SUBJECT.search(str(path))
     name = found.group(1) if found else _SESSION_ON.sub(r"\1", file_stem(path))
@@ -346,6 +347,7 @@ def match_folder(folder: Path) -> MatchedFiles:
             dicom.append(Path(where))
     of_workspaces = {path.resolve() for case in cases for path in (case.image, case.label)}
     pairs: dict[Path, Path] = {}
+    labels.sort(key=lambda path: "_seg" not in path.name)  # a brain's "_mask" may lie beside
     for label in (one for one in labels if one.resolve() not in of_workspaces):
         image = _image_of(label, folder, images, dicom)
         if image is None:
@@ -449,7 +451,7 @@ def match_files(data: Path, label: int | None = None, *, tolerant: bool = False)
     if not matched.cases:
         reasons = "".join(f"; {name}: {reason}" for name, reason in matched.problems[:_MOST_LISTED])
         raise TrainingDataError(
-            f"{data}: no image with a label map; expected NAME.nii.gz beside NAME_seg.nii.gz (or NAME_seg-manual), BIDS"
+            f"{data}: no image with a label map; expected NAME.nii.gz beside NAME_seg.nii.gz (or _label, _mask), BIDS"
             f" with derivatives/labels, an ITK-SNAP workspace, or a manifest (CSV) with image,label{reasons}"
         )
     read_as = {"tolerant": tolerant} if label is None else {"tolerant": tolerant, "label_value": label}

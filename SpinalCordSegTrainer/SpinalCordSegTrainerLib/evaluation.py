@@ -180,7 +180,7 @@ def find_prediction(case: LabelledCase, folder: Path) -> Path:
 
     Raises TrainingDataError when there is none, or several.
     """
-    names = {case.name + ending for ending in ("", *LABEL_ENDINGS, "_pred", "_mask", "_prediction")}
+    names = {case.name + ending for ending in ("", *LABEL_ENDINGS, "_pred", "_prediction")}
     places = {folder: names | {file_stem(case.label)}, folder / case.name: {"mask"}}
     found = [
         path

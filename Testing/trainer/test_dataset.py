@@ -58,6 +58,8 @@ def test_bids(tmp_path: Path) -> None:
         ("P07_ses-1_T1w.nii.gz", "P07"),
         ("P07-Session2-run-1.nii.gz", "P07"),
         ("P07_ses-pre_T1w.nii.gz", "P07"),
+        ("P07_visit2.nii.gz", "P07"),
+        ("P07_v3_T1w.nii.gz", "P07"),
         ("MS_session1_001.nii.gz", "MS_session1_001"),
         ("study_ses-01_P07_T1w.nii.gz", "study_ses-01_P07_T1w"),
         ("Kumar_Sesha_T1.nii.gz", "Kumar_Sesha_T1"),
@@ -80,7 +82,7 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
 
 
 def test_of_several_labels_one_is_chosen(tmp_path: Path) -> None:
-    _put(tmp_path, "a.nii.gz", "a_seg.nii.gz", _label_with(2))
+    _put(tmp_path, "a.nii.gz", "a_label.nii.gz", _label_with(2))
     (case,) = match_files(tmp_path, 2).cases
     assert load_case(case).mask.ijk.sum() == 1
     (checked,) = check_cases(match_files(tmp_path, 2))
