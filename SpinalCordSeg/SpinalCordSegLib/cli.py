@@ -138,7 +138,7 @@ def _add_correct(commands: Any) -> None:
     )  # fmt: skip
     add = correct.add_argument
     add("case", type=Path, metavar="CASE_FOLDER", help=_CASE_HELP)
-    how = correct.add_mutually_exclusive_group(required=True)
+    how = correct.add_mutually_exclusive_group()
     how.add_argument("mask", nargs="?", type=Path, metavar="MASK", help="the corrected mask, on the same grid")
     how.add_argument(
         "--rerun", type=slice_range, metavar=_RANGE, help="segment these slices again by the model; needs --image"
@@ -155,7 +155,7 @@ def _add_correct(commands: Any) -> None:
     add("--series", metavar="NAME", help=_SERIES_HELP)
     add("--by", default="", metavar="NAME", help="who corrected it")
     add("--reopen", action="store_true", help="also where the case was accepted; needs --by")
-    add("--disc", action="append", metavar="DISC", help='as for measure; "": those of the case are none')
+    add("--disc", action="append", metavar="DISC", help='as for measure, also alone; "": none')
     add("--found", action="append", metavar="DISC", help="as for measure")
     add(
         "--model", metavar="MODEL",

@@ -332,6 +332,8 @@ def correct(arguments: Namespace, reporter: Reporter) -> None:
             f"{counted(len(changes.slices), 'slice')} changed from the mask it began as: Dice {changes.dice:.4f},"
             f" {changes.added_mm3:.0f} mm³ added, {changes.removed_mm3:.0f} mm³ removed"
         )
+    if (arguments.case.parent / "levels.csv").is_file():
+        reporter.text(f"levels.csv and index.html are as before: spinalcordseg review {arguments.case.parent}")
 
 
 def _read_cord(arguments: Namespace, reporter: Reporter) -> Volume:
@@ -352,6 +354,10 @@ def _corrected_mask(case: Case, image: Image | None, arguments: Namespace, repor
         if max(arguments.fill) > last:
             raise ConfigurationError(f"slice {max(arguments.fill)} is not in the mask: expected 0 to {last}")
         return fill_between(mask, *sorted(map(mask.from_input_slice, arguments.fill)))
+    if arguments.smooth is None and arguments.rerun is None:
+        if not (arguments.disc or arguments.found):
+            raise ConfigurationError("nothing to correct: give a MASK, --rerun, --fill, --smooth, --restore or --disc")
+        return mask  # as it is, with other discs
     chosen = mask.from_input_range(*(arguments.smooth or arguments.rerun))
     if arguments.smooth is not None:
         return smooth_along_cord(mask, chosen)

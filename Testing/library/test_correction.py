@@ -270,6 +270,9 @@ def test_a_slice_is_corrected_in_every_way(results, model, tmp_path, capsys) -> 
     assert np.array_equal(read_mask(folder, AI_MASK).ijk, ai.ijk)
     assert main(["segment", str(image), "--model", str(model), "--output", str(results), "--force"]) == 2
     assert "never replaced by the machine" in capsys.readouterr().err
+    assert main(["correct", str(folder)]) == 2
+    assert main(["correct", str(folder), "--disc", "C2/C3=10", "--by", "C"]) == 0
+    assert Case.load(folder).levels.discs_mm.keys() == {"C2/C3"} and np.array_equal(read_mask(folder).ijk, filled)
 
 
 def test_a_table_that_was_changed_is_made_anew(results, tmp_path, capsys) -> None:
