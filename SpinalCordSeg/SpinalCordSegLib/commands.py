@@ -190,11 +190,14 @@ def _report_remarks(folder: Path, reporter: Reporter) -> None:
 
 
 def _report_result(case: Case, state: str, folder: Path, reporter: Reporter) -> None:
-    flags = counted(len(case.flags), "flag") if case.flags else "no flags"
+    kinds = ", ".join(sorted({flag.kind for flag in case.flags}))
+    flags = f"{counted(len(case.flags), 'flag')} ({kinds})" if case.flags else "no flags"
     text = f"no cord found, {flags}"
     if case.volume_mm3:
         mean_area = "area not reported" if isnan(case.mean_csa_mm2) else f"mean area {case.mean_csa_mm2:.1f} mm²"
         text = f"volume {case.volume_mm3:.0f} mm³, length {case.length_mm:.1f} mm, {mean_area}"
+        of_c2_c3 = [row.mean_csa_mm2 for row in (case.levels.rows if case.levels else ()) if row.name == "C2-C3"]
+        text += "".join(f", C2-C3 {area:.1f} mm²" for area in of_c2_c3 if not isnan(area))
         text += f", {counted(case.n_slices, 'slice')}, {flags}"
     content = replace(case, model=None, levels=None).as_json()  # a model's card is long
     wanted = ("volume_mm3", "length_mm", "mean_csa_mm2", "n_slices", "device", "files")

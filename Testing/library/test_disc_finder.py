@@ -136,7 +136,7 @@ class TestShippedFinder:
         assert {row.name for row in case.levels.rows} == {"C1", "C2", "C3", "C4", "C2-C3"}
         assert case.levels_asked is not None
         assert case.levels_asked.automatic
-        assert any(flag.kind == "levels" and "not confirmed" in str(flag) for flag in case.flags)
+        assert any(flag.kind == "levels" and "found" in str(flag) for flag in case.flags)
         row = case.summary_row()
         assert row["c2_c3_mean_csa_mm2"] == pytest.approx(
             next(one.mean_csa_mm2 for one in case.levels.rows if one.name == "C2-C3"), abs=1e-3

@@ -126,7 +126,16 @@ def _options(parser: argparse.ArgumentParser) -> set[str]:
 
 
 def test_every_option_that_is_named_exists() -> None:
-    of_others = {"--extra-index-url", "--nproc-per-node", "--only", "--quick", "--same-scanner", "--count", "--tag"}
+    of_others = {
+        "--extra-index-url",
+        "--nproc-per-node",
+        "--only",
+        "--quick",
+        "--same-scanner",
+        "--count",
+        "--tag",
+        "--pdb",
+    }
     text = "".join(re.sub(r"(?s)```text.*?```", "", page.read_text("utf-8")) for page in _PAGES)
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text))
     assert named - _options(build_parser()) - _options(build_trainer_parser()) - of_others == set()

@@ -62,7 +62,7 @@ def test_found_discs_can_be_dragged_and_become_marks(panel, scene):
     found = discs.found_node
     assert found.GetName() == "Discs (found)" and discs.found.keys() == {3, 4}
     assert ui.upperLabel.text == "found" and ui.levelTable.isVisible()
-    assert section.options().automatic and "not confirmed" in ui.levelDoubts.text
+    assert section.options().automatic and "found by the program" in ui.levelDoubts.text
     found.SetNthControlPointPositionWorld(0, DISC_RAS[0], DISC_RAS[1], DISC_RAS[2] - 6)
     found.InvokeEvent(slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent)
     wait_until(lambda: 3 in discs.marked)

@@ -281,7 +281,7 @@ def align(visits: Sequence[Visit], lay: Lay) -> Alignment:
     if without:
         missing = [str(n) for n, visit in enumerate(visits, 1) if visit.disc_mm is None]
         raise ConfigurationError(
-            f"the visits cannot be aligned: no marked disc C2/C3 (one found is none) in visit {', '.join(missing)},"
+            f"the visits cannot be aligned: no disc C2/C3 that a person marked in visit {', '.join(missing)},"
             f" no image of visit {', '.join(without)}; give every image (--image), or mark every disc (--disc)"
         )
     first, shifts, residuals, remarks = visits[0], [0.0], [0.0], []
