@@ -139,8 +139,11 @@ def write_cohort(
     if work.items[0].folder == folder:
         raise InputFileError(f"{folder} is one case: give the folder that holds the cases")
     scans, remarks = cohort_scans(work, people)
-    failed = failed_inputs(folder, {scan.case for scan in scans})
-    scans += [Scan(case, "", left_out=f"failed: {reason}") for case, reason in failed]
+    of_person = {scan.person.rpartition("/")[2]: scan for scan in scans}
+    for case, reason in failed_inputs(folder, {scan.case for scan in scans}):
+        sub = found[1] if (found := _BIDS["sub"].search(f"/{case}")) else ""
+        other = of_person.get(sub, Scan(case, sub))  # another visit, which has a case
+        scans.append(Scan(case, other.person, group=other.group, left_out=f"failed: {reason}"))
     rows = statistics(scans, effects_percent)
     remarks += _remarks(scans)
     write_table(folder / CASES, CASE_COLUMNS, (scan.row() for scan in scans))

@@ -124,7 +124,10 @@ def test_groups_sites_and_repeats_of_a_table(cohort, tmp_path):
     table = tmp_path / "participants.tsv"
     rows = (f"sub-{p}\t{s}\t{'ab'[p > 3]}\tS{p % 2}\n" for p in range(1, 7) for s in (1, 2))  # a row a session
     table.write_text("participant_id\tsession_id\tgroup\tsite\n" + "".join(rows), "utf-8")
+    (results / "summary.csv").write_text("case,state,reason\nsub-6_ses-3_T1w,failed,it is cut\n", encoding="utf-8")
     assert main(["cohort", str(results), "--people", str(table), "--effect", "5"]) == 0
+    failed = _rows(results / "cohort_cases.csv")[-1]
+    assert (failed["person"], failed["group"]) == ("sub-6", "b") and "it is cut" in failed["left_out"]
     persons = np.array([60 + 2 * p + (1 + p % 2) / 2 for p in range(1, 7)])  # means of two scans
     for group, own in (("a", persons[:3]), ("b", persons[3:])):
         row = _value(results, "mean", group=group)
