@@ -10,7 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from functools import partial
 from itertools import combinations
 from math import isfinite, nan, sqrt
@@ -40,7 +39,6 @@ from SpinalCordSegLib.identity import Identity, differing
 from SpinalCordSegLib.report import CURVE, FLAG, INK, QUIET, Section, html_page, refuse_strangers_page, style_axes
 from SpinalCordSegLib.review import REJECTED, UNTOUCHED
 from SpinalCordSegLib.slice_table import counted, rounded
-from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.work_list import WorkItem, WorkList, failed_inputs, write_table
 
 if TYPE_CHECKING:
@@ -148,9 +146,8 @@ def write_cohort(
     remarks += _remarks(scans)
     write_table(folder / CASES, CASE_COLUMNS, (scan.row() for scan in scans))
     write_table(folder / STATISTICS, STATISTIC_COLUMNS, rows)
-    made = datetime.now(timezone.utc).isoformat(timespec="seconds")
     footer = "Areas of one model and contrast are compared, not those of other programs."
-    write_text(folder / PAGE, html_page(_HEADING, made, SOFTWARE_VERSION, _sections(scans, rows, remarks), footer))
+    write_text(folder / PAGE, html_page(_HEADING, _sections(scans, rows, remarks), footer))
     return remarks
 
 

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
+from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import NoneType, UnionType
@@ -185,6 +186,11 @@ def json_object(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def now_utc() -> str:
+    """ISO 8601, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from SpinalCordSegLib.case import Case, CaseInput, ModelSummary
 from SpinalCordSegLib.disc_finder import ends_below_brain, find_discs
 from SpinalCordSegLib.errors import MissingPackageError
+from SpinalCordSegLib.files import now_utc
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.morphometry import Centreline, CordMeasures, measure, without_sections
 from SpinalCordSegLib.postprocessing import (
@@ -203,7 +203,7 @@ def _measured(
         name=case_name,
         mask_state="given",
         mask_sha256=mask_sha256(mask),
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=now_utc(),
         range=options.slice_range,
         contrast=contrast,
         queue=rank_slices(flags, features),

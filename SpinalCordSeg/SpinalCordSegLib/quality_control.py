@@ -432,7 +432,7 @@ _MOST = 6.0  # of one feature: no single one makes the others unheard
 @dataclass(frozen=True)
 class FlaggedSlice:
     """A flagged slice. ``score``: 0..1, only its order means something. ``kinds``: of its flags; ``message``: theirs.
-    ``slice``: of the input; ``canonical_slice``: counted from inferior, -1 where an old report does not tell."""
+    ``slice``: of the input; ``canonical_slice``: counted from inferior."""
 
     slice: int
     canonical_slice: int
@@ -441,21 +441,20 @@ class FlaggedSlice:
     message: str
 
 
-def rank_slices(flags: Iterable[Flag], features: Features | None = None) -> tuple[FlaggedSlice, ...]:
+def rank_slices(flags: Iterable[Flag], features: Features) -> tuple[FlaggedSlice, ...]:
     """The flagged slices, the worst first; equal ones from inferior to superior. No flagged slice: ().
 
-    ``features`` of the same mask say how far beyond the limits each lies; without them only the kinds of flag count.
+    ``features`` of the same mask say how far beyond the limits each lies; beside the mask only the kinds of flag count.
     """
-    by_slice: dict[int, list[Flag]] = {}
+    by_slice: dict[tuple[int, int], list[Flag]] = {}
     for flag in flags:
-        if flag.slice is not None:
-            by_slice.setdefault(flag.slice, []).append(flag)
-    rows = {} if features is None else {int(k): at for at, k in enumerate(features["canonical_slice"])}
+        if flag.slice is not None and flag.canonical_slice is not None:
+            by_slice.setdefault((flag.slice, flag.canonical_slice), []).append(flag)
+    rows = {int(k): at for at, k in enumerate(features["canonical_slice"])}
     found = []
-    for number, own in by_slice.items():
-        canonical = -1 if own[0].canonical_slice is None else own[0].canonical_slice
-        excess = {flag.kind: KINDS[flag.kind].severity if flag.kind in KINDS else 0.5 for flag in own}
-        if features is not None and canonical in rows:
+    for (number, canonical), own in by_slice.items():
+        excess = {flag.kind: KINDS[flag.kind].severity for flag in own}
+        if canonical in rows:
             excess |= _measured(row_of(features, rows[canonical]))
         if "tilt" in excess and "area" in excess:
             excess["area"] *= _BENT  # the tilt that its area hangs on may be bent by a neighbour
@@ -463,7 +462,7 @@ def rank_slices(flags: Iterable[Flag], features: Features | None = None) -> tupl
         total = hypot(*(min(value, _MOST) for value in excess.values()))
         score = round(1 - exp(-total * log(2) / _HALF), 4)
         found.append(FlaggedSlice(number, canonical, score, kinds, "; ".join(messages)))
-    return tuple(sorted(found, key=lambda one: (-one.score, one.canonical_slice, one.slice)))
+    return tuple(sorted(found, key=lambda one: (-one.score, one.canonical_slice)))
 
 
 def _measured(row: Mapping[str, float]) -> dict[str, float]:

@@ -25,11 +25,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from SpinalCordSegLib.errors import MissingPackageError, OutputError
-from SpinalCordSegLib.files import output_errors
+from SpinalCordSegLib.files import now_utc, output_errors
 from SpinalCordSegLib.image_io import SEGMENT_COLOUR_RGB
 from SpinalCordSegLib.morphometry import slice_centroids
 from SpinalCordSegLib.review import ACCEPTED, DECISIONS, ON_ANOTHER_MASK, review_text
 from SpinalCordSegLib.slice_table import NONE, SliceTable, columns, counted
+from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.vertebral_levels import UPPER_END, LevelMeasures
 from SpinalCordSegLib.volume import Volume
 
@@ -577,16 +578,15 @@ _MADE = {
 
 def sections(case: Case, montage: bytes | None) -> list[Section]:
     """What the report of a case shows, the most important first. ``montage``: PNG, None where there is none."""
-    norm = None if case.levels is None else case.levels.norm
+    table, norm = case.slices, None if case.levels is None else case.levels.norm
+    marks = {
+        " Pale blue: 95 % band.": np.isfinite(table.csa_95_mm2),
+        " Orange: flagged slices.": table.flags != "",
+        " Hollow: imputed slices, no part of the mean.": table.is_imputed,
+        " Grey: no area there.": np.isnan(table.csa_mm2),
+    }
     note = "Dark line: area at a right angle to the cord. Light: area in the slice. Dashed: mean."
-    if np.isfinite(case.slices.csa_95_mm2).any():
-        note += " Pale blue: 95 % band."
-    if (case.slices.flags != "").any():
-        note += " Orange: flagged slices."
-    if case.slices.is_imputed.any():
-        note += " Hollow: imputed slices, no part of the mean."
-    if np.isnan(case.slices.csa_mm2).any():
-        note += " Grey: no area there."
+    note += "".join(text for text, slices in marks.items() if slices.any())
     if norm and "p5_mm2" in norm:
         note += (
             f" Green: 5th to 95th percentile at C2 of {norm['n_persons']} healthy persons of that sex and age, not"
@@ -595,7 +595,7 @@ def sections(case: Case, montage: bytes | None) -> list[Section]:
 
     decided = review_sentence(case)
     if can_draw(lambda: Canvas(1, 1)):
-        plot = area_plot(case.slices, case.mean_csa_mm2, norm).png()
+        plot = area_plot(table, case.mean_csa_mm2, norm).png()
         area = Section("picture", "Area along the cord", note=note, picture=plot)
     else:
         area = Section("text", "Figures", note="Left out: the package matplotlib is not installed.")
@@ -612,8 +612,8 @@ def sections(case: Case, montage: bytes | None) -> list[Section]:
             " coronal planes follow the cord. Orange: flagged slices."
         )
         found.append(Section("picture", "Pictures", note=legend, picture=montage, whole_page=True))
-    if len(case.slices):
-        found.append(_slice_table(case.slices))
+    if len(table):
+        found.append(_slice_table(table))
     found.append(Section("entries", "Image and measurement", _image_entries(case)))
     found.append(Section("entries", "Model and computation", _making(case), folded=True))
     if case.history:
@@ -784,16 +784,26 @@ def _when(created: str) -> str:
 
 def render(case: Case, montage: bytes | None) -> str:
     """report.html, at any time from a saved case. ``montage``: PNG. Raises MissingPackageError without Jinja2."""
-    footer, heading = "A person has to check the outline before any number here is used.", f"Spinal cord: {case.name}"
     return html_page(
-        heading, case.created, case.software_version, sections(case, montage), footer, state_sentence(case)
+        f"Spinal cord: {case.name}",
+        sections(case, montage),
+        "A person has to check the outline before any number here is used.",
+        state=state_sentence(case),
+        created=case.created,
+        software_version=case.software_version,
     )
 
 
 def html_page(
-    heading: str, created: str, software_version: str, shown: Sequence[Section], footer: str, state: str = ""
+    heading: str,
+    shown: Sequence[Section],
+    footer: str,
+    *,
+    state: str = "",
+    created: str = "",
+    software_version: str = SOFTWARE_VERSION,
 ) -> str:
-    """The sections by the template, without figures where matplotlib is missing. ``created``: ISO 8601, UTC.
+    """The sections by the template, without figures where matplotlib is missing. ``created``: ISO 8601, UTC; now.
 
     Raises MissingPackageError without Jinja2.
     """
@@ -801,7 +811,7 @@ def html_page(
         shown = [one for one in shown if not callable(one.picture)]
         shown.append(Section("text", "Figures", note="Left out: the package matplotlib is not installed."))
     text: str = template("page.html").render(
-        heading=heading, created=_when(created), state=state, sections=shown, footer=footer,
+        heading=heading, created=_when(created or now_utc()), state=state, sections=shown, footer=footer,
         software_version=software_version,
     )  # fmt: skip
     return text

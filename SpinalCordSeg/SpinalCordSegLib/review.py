@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.files import now_utc
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.quality_control import FlaggedSlice
@@ -43,7 +43,7 @@ class Act:
 
     @classmethod
     def now(cls, what: str, who: str = "", before: str = "", after: str = "") -> Act:
-        return cls(what, _checked_name(who), _now(), before, after)
+        return cls(what, _checked_name(who), now_utc(), before, after)
 
 
 def with_act(history: tuple[Act, ...], act: Act) -> tuple[Act, ...]:
@@ -143,11 +143,7 @@ def review_text(review: Review) -> str:
 
 
 def _changed(review: Review, state: str, who: str) -> Review:
-    return replace(review, state=state, who=_checked_name(who), when=_now())
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return replace(review, state=state, who=_checked_name(who), when=now_utc())
 
 
 def _checked_name(who: str) -> str:

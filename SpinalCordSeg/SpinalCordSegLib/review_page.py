@@ -19,7 +19,7 @@ import numpy as np
 from SpinalCordSegLib.case import Case, update_review
 from SpinalCordSegLib.case_folder import read_backdrop
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError, SpinalCordSegError, WouldReplaceError
-from SpinalCordSegLib.files import atomic_write, output_errors, read_table
+from SpinalCordSegLib.files import atomic_write, now_utc, output_errors, read_table
 from SpinalCordSegLib.image_io import SEGMENT_COLOUR_RGB
 from SpinalCordSegLib.report import CordScene, chosen_slices, outline, refuse_strangers_page, template
 from SpinalCordSegLib.review import (
@@ -58,10 +58,9 @@ def write_review_page(work: WorkList, folder: Path) -> None:
     with output_errors(pictures):
         pictures.mkdir(exist_ok=True)
         used: set[str] = set()
-        made = datetime.now(timezone.utc).isoformat(timespec="seconds")
         with atomic_write(page) as temporary:
             template("index.html").stream(
-                cases=_entries(work, folder, used), made=made, folder=PICTURES, software_version=SOFTWARE_VERSION
+                cases=_entries(work, folder, used), made=now_utc(), folder=PICTURES, software_version=SOFTWARE_VERSION
             ).dump(str(temporary), "utf-8")
         for path in pictures.glob("????????????????*"):
             if path.name[:16] not in used and path.name[16:] in _ENDS:
@@ -256,4 +255,4 @@ def _later(when: str, than: str) -> str:
     except (ValueError, OverflowError):
         return ""
     text = utc.isoformat(timespec="seconds")
-    return text if than < text <= datetime.now(timezone.utc).isoformat(timespec="seconds") else ""
+    return text if than < text <= now_utc() else ""

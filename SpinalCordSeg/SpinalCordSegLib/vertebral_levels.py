@@ -212,7 +212,7 @@ def _with_upper_end(report: LevelReport, mask: Volume, measures: CordMeasures, c
     low_mm, high_mm = (at_mm - mm for mm in reversed(BELOW_UPPER_END_MM))
     remark = f"the upper end found by the program, within {end.within_mm:.0f} mm of the foramen magnum; no disc needed"
     below = _measured(line, measures.slices, Level(BELOW_UPPER_END, low_mm, high_mm, UPPER_END, remark))
-    text = f"the cord's upper end (slice {end.slice}) was found by the program and not confirmed: look at it"
+    text = f"the cord's upper end (slice {end.slice}) was found by the program: look at it"
     return replace(
         report,
         rows=(*report.rows, below),
@@ -455,7 +455,7 @@ def _norm(
     csa_mm2, coverage = (nan, None) if c2 is None else (c2.mean_csa_mm2, c2.coverage)
     norm = c2_percentile(csa_mm2, coverage, options.age_years, options.sex, known)
     if options.automatic:
-        norm["text"] += "; the discs were found by the program and not confirmed"
+        norm["text"] += "; the discs were found by the program"
     return norm
 
 

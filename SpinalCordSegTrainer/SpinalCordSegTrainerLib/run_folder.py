@@ -7,7 +7,6 @@ import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
-from SpinalCordSegLib.files import atomic_write, json_object, parse_json, to_json, write_json, write_text
+from SpinalCordSegLib.files import atomic_write, json_object, now_utc, parse_json, to_json, write_json, write_text
 from SpinalCordSegLib.model.checkpoint import Calibration, Checkpoint, save_checkpoint
 from SpinalCordSegLib.model.networks import build_network
 from SpinalCordSegLib.slice_table import csv_text
@@ -158,7 +157,7 @@ _PACKAGES = ("torch", "numpy", "scipy", "SimpleITK", "safetensors")
 def record_start(folder: Path, update: int, processes: Processes) -> None:
     """Add one start to ``run.json``: when, after which update, with what. Raises OutputError."""
     start = {
-        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "started": now_utc(),
         "after_update": update,
         "software_version": SOFTWARE_VERSION,
         "python": platform.python_version(),

@@ -162,13 +162,13 @@ class TestShippedFinder:
         assert case.summary_row()["disc"] is None
         assert case.levels.reason in (tmp_path / "out" / "mask" / "report.html").read_text()
 
-    def test_found_discs_are_compared_and_named_unconfirmed(self, neck: tuple[Volume, Volume]) -> None:
+    def test_found_discs_are_compared_and_named_until_the_case_is_accepted(self, neck: tuple[Volume, Volume]) -> None:
         image = Image(neck[0], Path("neck.nii.gz"), "neck")
         options = LevelOptions(find=True, age_years=40, sex="male", declared=("t1w", "corrected-3d"))
         case = measure_mask(neck[1].with_voxels(neck[1].voxels > 0), "neck", image=image, levels=options)
         assert case.levels is not None
         assert case.levels.norm is not None
-        assert case.levels.norm["text"].endswith("found by the program and not confirmed")
+        assert case.levels.norm["text"].endswith("found by the program")
 
     def test_without_onnx_runtime_the_report_names_it(
         self, neck: tuple[Volume, Volume], monkeypatch: pytest.MonkeyPatch

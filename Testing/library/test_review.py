@@ -6,6 +6,7 @@ import re
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from SpinalCordSegLib.case import Case, save_case, update_review
@@ -28,6 +29,9 @@ from SpinalCordSegLib.review import (
     with_seen,
 )
 from SpinalCordSegLib.work_list import REVIEW_COLUMNS, read_work_list, review_rows, write_table
+
+NO_FEATURES = {"canonical_slice": np.zeros(0)}
+"""Of no slice: only the kinds of flag count."""
 
 
 def test_a_review_goes_its_way_and_comes_back_from_json() -> None:
@@ -63,7 +67,7 @@ def test_the_worst_flagged_slices_come_first() -> None:
         case_flag("tilt", "the case"), Flag(4, 4, "tilt", "a"), Flag(9, 9, "border_contact", "b"),
         Flag(6, 6, "area", "c"), Flag(6, 6, "low_confidence", "d"), Flag(2, 2, "tilt", "e"),
     ]  # fmt: skip
-    queue = rank_slices(flags)
+    queue = rank_slices(flags, NO_FEATURES)
     assert [one.slice for one in queue] == [9, 6, 2, 4]
     assert queue[1].kinds == ("area", "low_confidence") and queue[1].message == "c; d"
 
@@ -140,7 +144,7 @@ def results(cases):
     for name in "abc":
         case = Case.load(cases / name)
         flags = (Flag(3, 3, "tilt", "leans"), Flag(4, 4, "border_contact", "cut off")) if name == "b" else ()
-        case = replace(case, name=name, drawn=case.mask, flags=flags, queue=rank_slices(flags))
+        case = replace(case, name=name, drawn=case.mask, flags=flags, queue=rank_slices(flags, NO_FEATURES))
         save_case(case, cases / name, replaces=Case.load(cases / name))
     return cases
 

@@ -93,7 +93,7 @@ def finished_case(mask: Volume, **known: Any) -> Case:
         "removed_mm3": 0.0,
         "filled_mm3": 0.0,
         "flags": flags,
-        "queue": rank_slices(flags),
+        "queue": rank_slices(flags, {"canonical_slice": np.zeros(0)}),
         "threshold": 0.5,
         "smooth_z_mm": 0.0,
         "device": "cpu",

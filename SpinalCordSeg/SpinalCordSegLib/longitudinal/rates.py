@@ -10,7 +10,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from functools import partial
 from math import nan
 from pathlib import Path
@@ -26,7 +25,6 @@ from SpinalCordSegLib.longitudinal.change import FollowUp
 from SpinalCordSegLib.longitudinal.visits import PersonSource
 from SpinalCordSegLib.report import CURVE, QUIET, Section, html_page, style_axes
 from SpinalCordSegLib.slice_table import csv_text, rounded
-from SpinalCordSegLib.version import SOFTWARE_VERSION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -168,7 +166,7 @@ def group_rows(persons: Sequence[PersonRates], model: Mixed) -> list[dict[str, A
 def write_rates(persons: Sequence[PersonRates], folder: Path) -> Path:
     """Write rates.html, rates.csv (a person a row) and rates_groups.csv; gives the page. Raises ConfigurationError,
     MissingPackageError, OutputError."""
-    page, made = folder / "rates.html", datetime.now(timezone.utc).isoformat(timespec="seconds")
+    page = folder / "rates.html"
     with output_errors(folder):
         for old in (page, folder / "rates_groups.csv"):  # of other persons, where the model now fails
             old.unlink(missing_ok=True)
@@ -178,8 +176,7 @@ def write_rates(persons: Sequence[PersonRates], folder: Path) -> Path:
     rows = group_rows(used, model)
     write_text(folder / "rates_groups.csv", csv_text(GROUP_COLUMNS, rows))
     footer = "Areas of one model and contrast are compared, not those of other programs."
-    shown = _sections(persons, used, model, rows)
-    write_text(page, html_page("Change per year of a cohort", made, SOFTWARE_VERSION, shown, footer))
+    write_text(page, html_page("Change per year of a cohort", _sections(persons, used, model, rows), footer))
     return page
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import date, datetime, timezone
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from SpinalCordSegLib.correction import check_belongs
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError, MissingPackageError, OutputError
 from SpinalCordSegLib.files import (
     inside,
+    now_utc,
     parse_json,
     reason,
     replace_names,
@@ -274,7 +275,7 @@ def follow_up_report(result: FollowUp) -> dict[str, Any]:
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
         "person": result.person,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "created": now_utc(),
         "software_version": SOFTWARE_VERSION,
         "aligned_by": result.alignment.method,
         "residuals_mm": to_json(result.alignment.residuals_mm, 2),
@@ -445,12 +446,8 @@ def draw_profiles(axes: Axes, result: FollowUp) -> None:
     for start, end in result.shared.intervals_mm:
         axes.axvspan(start, end, color=SHARED, linewidth=0)
     for profile, one in zip(result.profiles, result.visits, strict=True):
-        at, areas, flagged, colour = (
-            profile.position_mm,
-            profile.csa_mm2,
-            one.source.profile.flagged,
-            _colour(one.visit),
-        )
+        at, areas, colour = profile.position_mm, profile.csa_mm2, _colour(one.visit)
+        flagged = one.source.profile.flagged
         axes.plot(at, areas, ".-", color=colour, markersize=3, linewidth=1.5, label=f"visit {one.visit}")
         axes.plot(at[flagged], areas[flagged], "o", color=colour, markersize=4)
     _style_along(axes, result, "area, mm²")
@@ -506,8 +503,7 @@ _SHOWN = (
 
 def follow_up_page(result: FollowUp, content: Mapping[str, Any]) -> str:
     """The page as HTML text; no script, no network. ``content``: of follow_up.json. Raises MissingPackageError."""
-    heading, shown = f"Spinal cord over time: {result.person}", _sections(result, content)
-    return html_page(heading, content["created"], content["software_version"], shown, _CAUTION)
+    return html_page(f"Spinal cord over time: {result.person}", _sections(result, content), _CAUTION)
 
 
 def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
