@@ -630,10 +630,19 @@ def _headline(case: Case) -> list[tuple[str, str, str]]:
     band = f"95 % band ± {case.mean_csa_95_mm2:.1f} mm², " if isfinite(case.mean_csa_95_mm2) else ""
     counted = f"{band}{spread}mean of {case.counted_text}, coverage {100 * case.coverage:.0f} %, {where}"
     diameters = " × ".join(_number(mm, "{:.1f}") for mm in (case.mean_ap_ellipse_mm, case.mean_rl_mm))
+    volume = f"of all voxels of the mask; {_number(case.length_mm, '{:.1f}')} mm along the cord"
     return [
+        *(
+            (
+                "Mean area C2-C3",
+                _number(row.mean_csa_mm2, "{:.1f} mm²"),
+                f"coverage {100 * row.coverage:.0f} %; {row.remark}; discs {case.discs_from}",
+            )
+            for row in (case.levels.rows if case.levels else ())
+            if row.name == "C2-C3"
+        ),
         ("Mean cross-sectional area", _number(case.mean_csa_mm2, "{:.1f} mm²"), counted),
-        ("Volume", _number(case.volume_mm3, "{:.0f} mm³"), "of all voxels of the mask"),
-        ("Length along the cord", _number(case.length_mm, "{:.1f} mm"), "of the centreline of the whole cord found"),
+        ("Volume", _number(case.volume_mm3, "{:.0f} mm³"), volume),
         ("Diameters, AP × RL", f"{diameters} mm", "mean of the same slices as the area"),
     ]
 

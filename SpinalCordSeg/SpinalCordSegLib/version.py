@@ -1,3 +1,3 @@
 """The version of SpinalCordSeg, in the one place that also works inside 3D Slicer, where nothing is pip-installed."""
 
-SOFTWARE_VERSION = "0.1.0"
+SOFTWARE_VERSION = "0.9.0"
