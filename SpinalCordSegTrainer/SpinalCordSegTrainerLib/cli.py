@@ -610,6 +610,7 @@ def table_lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def _evaluate(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from SpinalCordSegLib.files import json_object
     from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint
     from SpinalCordSegTrainerLib.evaluation import Evaluation, folder_masks, model_masks
     from SpinalCordSegTrainerLib.split import read_split
@@ -628,6 +629,12 @@ def _evaluate(arguments: argparse.Namespace, reporter: Reporter) -> int:
         cases = tuple(case for case in cases if case.subject in held_out)
         if not cases:
             raise TrainingDataError(f"{arguments.held_out}: held out none of these cases; evaluate on its own data")
+    elif checkpoint is not None and checkpoint.path is not None:
+        read = json_object(checkpoint.path.parent / "cache" / "cache.json").get("source", {}).get("cases", ())
+        if n := sum(case.name in read for case in cases):
+            reporter.attention(
+                f"{n} of {len(cases)} cases were read by the model's own run: these scores are no test of it"
+            )
     evaluation = Evaluation(only_labelled=arguments.only_labelled)
     evaluation.problems += matched.problems
     evaluation.judge(cases, masks, progress=partial(reporter.progress, "cases"))
