@@ -335,7 +335,7 @@ def rate_texts(run: Run) -> list[tuple[str, str, str]]:
     """For the areas, and the images where they were compared: what it is, the yearly rate, and its interval or why
     there is none."""
     which = f"visit {run.first}" if run.first == run.last else f"visits {run.first} to {run.last}"
-    rate, direct, title = run.rate, run.direct, f"Yearly rate, {which}"
+    rate, direct, title = run.rate, run.direct, f"Yearly rate of the areas, {which}"
     if rate is None:
         return [(title, "none", run.no_rate)]
     limit = f"by a CoV of {run.cov_percent:.3g} % {run.cov_setting}, {run.cov_source}"
@@ -343,6 +343,8 @@ def rate_texts(run: Run) -> list[tuple[str, str, str]]:
     found = [(title, _marked(f"{_signed(rate.percent_per_year)} %/year", rate.verdict), about)]
     if direct is not None:
         about = f"{_interval(direct)} ({counted(direct.n_pairs, 'pair')} of images); {direct.verdict}"
+        if direct.high - direct.low < rate.high - rate.low and direct.verdict != WITHHELD:
+            about += "; where the two differ, this one is more precise"
         value = _marked(f"{_signed(direct.percent_per_year)} %/year", direct.verdict)
         found.append((f"Yearly rate from the images, {which}", value, "; ".join([*run.beside, about])))
     return found
