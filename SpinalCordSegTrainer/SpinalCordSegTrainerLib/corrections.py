@@ -212,9 +212,8 @@ class _Learner:
         self._before = self._on_old(base)
         drawn = torch.sigmoid(self._logits(self._network(base), rehearsal))
         targets = replace(rehearsal, coverage=drawn.half().numpy())
-        self._rehearsed = [
-            Slices(targets, part) for part in of_each_look(set(people) - judged)
-        ]  # a third of a batch each
+        # Those of each look take a third of a batch.
+        self._rehearsed = [Slices(targets, part) for part in of_each_look(set(people) - judged)]
 
     def _network(self, model: Checkpoint) -> nn.Module:
         """With the calibration within its last layer: it learns the logits that it is used with."""
@@ -276,12 +275,12 @@ class _Learner:
         ]
 
     def _old_effect(self, model: Checkpoint) -> Effect:
-        """On slices of the look, dark cord or bright, whose area moved more."""
+        """On slices of the look, dark cord or bright, that changed too much, else of that whose area moved more."""
         effects = [
             Effect((one["dice"], two["dice"]), (one["area_percent"], two["area_percent"]), one["n_slices"])
             for one, two in zip(self._before, self._on_old(model), strict=True)
         ]
-        return max(effects, key=lambda one: abs(one.area_percent[1] - one.area_percent[0]))
+        return max(effects, key=lambda one: (not one.is_small, abs(one.area_percent[1] - one.area_percent[0])))
 
 
 def _has_dark_cord(cache: SliceCache) -> NDArray[np.bool_]:
