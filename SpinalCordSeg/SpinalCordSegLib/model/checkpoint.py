@@ -337,8 +337,9 @@ def _card(path: Path, metadata: dict[str, str]) -> Checkpoint:
             "calibration": Calibration(**card["calibration"]),
         }
     except (TypeError, ConfigurationError) as error:
+        what = re.sub(r".*__init__\(\) got an unexpected keyword argument", "unknown entry", str(error))
         raise ModelFileError(
-            f"{path}: its configuration is not known here ({error}): update SpinalCordSeg or use another model"
+            f"{path}: its configuration is not known here ({what}): update SpinalCordSeg or use another model"
         ) from error
     return Checkpoint(path=path, **{name: card[name] for name in (*_TEXTS, *_TABLES)} | configurations)
 
