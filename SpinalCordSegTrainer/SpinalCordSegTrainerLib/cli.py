@@ -114,6 +114,7 @@ def build_parser() -> Parser:
         " training will have: bounds of a network that starts --from a model are others.",
     )  # fmt: skip
     add_learning(find_lr)
+    find_lr.add_argument("--recipe", choices=("paper", "small"), help="that of the training")
     find_lr.add_argument(
         "--updates", type=int, metavar="N",
         help="length of both sweeps together, 300 or more (default: two epochs, but 400 at least)",
@@ -516,7 +517,7 @@ def _find_lr(arguments: argparse.Namespace, reporter: Reporter) -> int:
     write_range_test(bounds, sweep, arguments.output)
     note = f" ({bounds.note})" if bounds.note else ""
     words = ["train", *_reading_words(arguments), "--output", arguments.output]
-    for option, value in (("--config", arguments.config), ("--from", arguments.start)):
+    for option, value in (("--recipe", arguments.recipe), ("--config", arguments.config), ("--from", arguments.start)):
         words += [] if value is None else [option, value]
     chosen = (*arguments.settings, f"rate.base_lr={bounds.base_lr:g}", f"rate.max_lr={bounds.max_lr:g}")
     line = _line(*words, *(word for one in chosen for word in ("--set", one)))

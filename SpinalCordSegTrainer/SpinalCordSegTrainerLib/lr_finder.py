@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.files import write_json
@@ -56,7 +56,10 @@ def smooth(losses: Sequence[float], planned: int) -> NDArray[np.float64]:
     beta = 0.98 ** (PAPER_UPDATES / planned)
     values = np.asarray(losses, dtype=np.float64)
     weights = 1 - beta ** np.arange(1, len(losses) + 1)
-    there, back = (lfilter([1 - beta], [1, -beta], one) / weights for one in (values, values[::-1]))
+    there, back = (
+        np.array([*accumulate((1 - beta) * one, lambda mean, new: beta * mean + new)]) / weights
+        for one in (values, values[::-1])
+    )
     return np.asarray((there + back[::-1]) / 2)
 
 

@@ -147,7 +147,7 @@ class SettingsForm:
             return ["evaluate", *self.cases, "--output", str(self.run / "evaluation"), *device, *judged]
         words = [command, *self.cases, "--output", run, *device]
         if command == "find-lr":
-            words += ["--updates", str(ui.sweepBox.value)] if ui.sweepBox.value else []
+            words += ["--updates", str(max(ui.sweepBox.value, 300))] if ui.sweepBox.value else []
         else:
             words += ["--augment"] * ui.augmentBox.checked
         name = ui.nameEdit.text.strip()
