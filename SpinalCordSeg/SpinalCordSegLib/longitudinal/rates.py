@@ -21,13 +21,14 @@ from numpy.typing import NDArray
 from SpinalCordSegLib.cohort_statistics import Estimate, mean_of, sample_size
 from SpinalCordSegLib.errors import ConfigurationError, MissingPackageError
 from SpinalCordSegLib.files import output_errors, write_text
-from SpinalCordSegLib.longitudinal.change import FollowUp
-from SpinalCordSegLib.longitudinal.visits import PersonSource
 from SpinalCordSegLib.report import CURVE, QUIET, Section, html_page, style_axes
 from SpinalCordSegLib.slice_table import csv_text, rounded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from SpinalCordSegLib.longitudinal.change import FollowUp
+    from SpinalCordSegLib.longitudinal.visits import PersonSource
 
 EFFECTS_PERCENT = (25, 50)
 PERSON_COLUMNS = (
