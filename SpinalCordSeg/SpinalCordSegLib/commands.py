@@ -360,6 +360,11 @@ def _corrected_mask(case: Case, image: Image | None, arguments: Namespace, repor
     if arguments.smooth is None and arguments.rerun is None:
         if not (arguments.disc or arguments.found):
             raise ConfigurationError("nothing to correct: give a MASK, --rerun, --fill, --smooth, --restore or --disc")
+        if case.mask_state == "AI":
+            raise ConfigurationError(
+                "no person corrected this mask: give --disc to segment, with the same --output (a decided case: first"
+                " review --reopen)"
+            )
         return mask  # as it is, with other discs
     chosen = mask.from_input_range(*(arguments.smooth or arguments.rerun))
     if arguments.smooth is not None:

@@ -254,6 +254,8 @@ def results(segmented, tmp_path):
 def test_a_slice_is_corrected_in_every_way(results, model, tmp_path, capsys) -> None:
     folder, image = results / "b", tmp_path / "in" / "b.nii.gz"
     ai = read_mask(folder)
+    assert main(["correct", str(folder), "--disc", "C2/C3=10"]) == 2  # nobody corrected it
+    assert Case.load(folder).mask_state == "AI" and "segment" in capsys.readouterr().err
     assert main(["correct", str(folder), "--fill", "9:11", "--by", "C"]) == 0
     assert "1 slice changed" in capsys.readouterr().out
     filled = read_mask(folder).ijk
