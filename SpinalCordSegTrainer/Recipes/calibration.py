@@ -157,7 +157,8 @@ def calibrate_checkpoint(checkpoint: Checkpoint, held_out: Slices, device: torch
         "area_percent_after": fit.area_percent_after,
     }
     scores = {**checkpoint.scores, "calibration": figures}
-    save_checkpoint(replace(checkpoint, calibration=fit.calibration, scores=scores), path)
+    calibration = replace(fit.calibration, t2w_threshold=checkpoint.calibration.t2w_threshold)
+    save_checkpoint(replace(checkpoint, calibration=calibration, scores=scores), path)
     return fit
 
 
@@ -169,7 +170,8 @@ def calibrate_checkpoint(checkpoint: Checkpoint, held_out: Slices, device: torch
 
 def average_models(paths: Sequence[Path], output: Path) -> Checkpoint:
     """Write the mean of at least two weights files. Name, configuration and sources are those of the first; the
-    files' hashes are kept in the provenance; calibration and scores are dropped, as they are the single models'.
+    files' hashes are kept in the provenance; calibration (but for the threshold on T2w) and scores are dropped, as they
+    are the single models'.
 
     Raises ModelFileError for fewer than two files, for networks or normalisations that differ, and what
     load_checkpoint and save_checkpoint raise.
@@ -185,7 +187,8 @@ def average_models(paths: Sequence[Path], output: Path) -> Checkpoint:
             )
     weights = {name: _mean([model.weights[name] for model in models]) for name in first.weights}
     provenance = {**first.provenance, "mean_of": [model.sha256 for model in models]}
-    mean = replace(first, weights=weights, provenance=provenance, calibration=Calibration(), scores={})
+    kept = Calibration(t2w_threshold=first.calibration.t2w_threshold)
+    mean = replace(first, weights=weights, provenance=provenance, calibration=kept, scores={})
     return save_checkpoint(mean, output)
 
 

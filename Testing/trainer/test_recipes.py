@@ -428,7 +428,7 @@ def _model(path: Path, seed: int, width: int = 1) -> Checkpoint:
             network=config,
             normalisation=NormalisationConfig(kind="fixed_pixel", pixel_mm=0.7),
             weights=dict(build_network(config).state_dict()),
-            calibration=Calibration(2.0, 1.0),
+            calibration=Calibration(2.0, 1.0, 0.25),
             scores={"dice": 0.9},
         ),
         path,
@@ -447,7 +447,7 @@ def test_every_weight_is_the_mean(tmp_path: Path, capsys: pytest.CaptureFixture[
             assert tensor == pytest.approx(np.mean([model.weights[name] for model in models], axis=0), abs=1e-6)
         else:
             assert np.array_equal(tensor, models[0].weights[name])
-    assert (mean.version, mean.calibration, mean.scores) == ("0", Calibration(), {})
+    assert (mean.version, mean.calibration, mean.scores) == ("0", Calibration(t2w_threshold=0.25), {})
     assert mean.provenance["mean_of"] == [model.sha256 for model in models]
 
 
@@ -501,7 +501,7 @@ def test_kept_in_the_weights_file(discs: SliceCache, tmp_path: Path, monkeypatch
     model = replace(_model(tmp_path / "m.safetensors", 0), normalisation=NormalisationConfig())
     fit = calibrate_checkpoint(model, Slices(discs, np.arange(10)), CPU, tmp_path / "c.safetensors")
     written = load_checkpoint(tmp_path / "c.safetensors")
-    assert written.calibration == fit.calibration
+    assert written.calibration == replace(fit.calibration, t2w_threshold=model.calibration.t2w_threshold)
     assert written.scores["calibration"]["slices"] == 9
 
 
