@@ -65,9 +65,14 @@ def file_sha256(path: Path) -> str:
         return ""
 
 
+def is_mask_of_case(path: Path) -> bool:
+    """Whether it is the mask in use of a finished case."""
+    return path.name.partition(".")[0] == "mask" and path.name in names_of(path.parent)
+
+
 def case_name_of_mask(path: Path) -> str:
     """What a mask that is measured is called: after its file, or after its folder where it is a finished case's own."""
-    if path.name.partition(".")[0] == "mask" and path.name in names_of(path.parent):
+    if is_mask_of_case(path):
         return safe_case_name(path.parent / f"{path.parent.name}.nii.gz")
     return safe_case_name(path)
 

@@ -113,6 +113,12 @@ class Scan:
         return f"{case.contrast or 'contrast not known'}, {by}"
 
     @property
+    def occasions(self) -> set[str]:
+        """The day and the session, as far as they are known; {""} where neither is."""
+        day = "" if self.content is None else self.content.input.acquisition_date or ""
+        return {day, self.session} - {""} or {""}
+
+    @property
     def is_reviewed(self) -> bool:
         return self.content is not None and self.content.review.state not in UNTOUCHED
 
@@ -333,8 +339,21 @@ def _by_person(scans: Iterable[Scan], m: int) -> Values:
     return found
 
 
-def _add_repeats(used: Sequence[Scan], m: int, add: Callable[..., None]) -> None:
-    repeated = {person: values for person, values in _by_person(used, m).items() if len(values) > 1}
+def _repeats(scans: Iterable[Scan]) -> list[Scan]:
+    """Of each person with several scans of one day or session those of the one with most; the others are visits."""
+    found, most = dict[tuple[str, str], list[Scan]](), dict[str, list[Scan]]()
+    for scan in scans:
+        for occasion in sorted(scan.occasions):
+            found.setdefault((scan.person, occasion), []).append(scan)
+    for (person, _), own in found.items():
+        if len(own) > max(1, len(most.get(person, ()))):
+            most[person] = own
+    return [scan for own in most.values() for scan in own]
+
+
+def _add_repeats(scans: Sequence[Scan], m: int, add: Callable[..., None]) -> None:
+    used = _repeats(scans)
+    repeated = _by_person(used, m)
     if not repeated:
         return
     add("cov_percent", rms_cov_percent(repeated.values()), repeated.values())
@@ -344,7 +363,7 @@ def _add_repeats(used: Sequence[Scan], m: int, add: Callable[..., None]) -> None
     same = [values for (_, site), values in cells.items() if site and len(values) > 1]
     if same and len(same) != len(repeated):
         add("cov_percent", rms_cov_percent(same), same, site="one scanner")
-    occasions, table = _occasions([scan for scan in used if scan.person in repeated], m)
+    occasions, table = _occasions(used, m)
     for name, found in icc(table).items():
         if occasions or name == "1,1":  # without names nothing tells one occasion from another
             add(f"icc_{name.replace(',', '_')}", found, table, site=occasions)
@@ -385,6 +404,7 @@ def _remarks(scans: Sequence[Scan]) -> list[str]:
         if row.name == "C2-C3" and row.coverage < _WHOLE_COVERAGE
     ]  # fmt: skip
     shares = [case.imputed_share for case in cases if case.imputed_share > 0]
+    persons = counted(len({scan.person for scan in used}), "person")
     counts = (
         (sum(not scan.is_reviewed for scan in used), f"of {counted(len(used), 'case')} nobody has reviewed; the figures"
          " hold them, drawn hollow"),
@@ -393,10 +413,13 @@ def _remarks(scans: Sequence[Scan]) -> list[str]:
          " found and nobody confirmed"),
         (len(shares), f"of {len(used)} have imputed slices, up to {100 * max(shares, default=0):.0f} % of a case: no"
          " area here holds one"),
+        (sum(n > 1 for n in Counter(scan.person for scan in used if scan.occasions == {""}).values()), f"of {persons}"
+         " have several scans of unknown day and session, taken for repeats: a column session (--people) tells visits"),
     )  # fmt: skip
     found = [f"{n} {text}" for n, text in counts if n]
     if n := len(scans) - len(used):
-        found.append(f"{counted(n, 'case')} left out, see the table of cases")
+        named = _named([scan.case for scan in scans if scan.left_out])
+        found.append(f"{counted(n, 'case')} left out, see the table of cases: {named}")
     if n := len(_outliers(scans)):
         found.append(f"the figures hold {counted(n, 'outlier')}: look at them, and reject what is wrong")
     if partial:
@@ -521,7 +544,8 @@ def _tables(rows: Sequence[dict[str, Any]]) -> list[Section]:
         repeats.append([name, MEASURES[row["measure"]], _interval(row, "{:.2f}"), *sizes])
     add(
         "Repeated scans", ("", "", "value (95 %)", "persons", "scans"), repeats,
-        "All scans of a person count as repeats: where years, scanners or sequences differ, that is in it.",
+        "Scans of a person on one day or in one session; where neither is known, all scans. Where scanners or sequences"
+        " differ, that is in it.",
     )  # fmt: skip
     needed = [
         [f"{row['effect_percent']:g} %", f"{100 * row['power']:.0f} %", MEASURES[row["measure"]],

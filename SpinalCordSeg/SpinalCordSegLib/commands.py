@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from SpinalCordSegLib.batch import BatchOptions, Cluster, LoadedCase, finished_folders, run_batch
 from SpinalCordSegLib.bids import bids_images, write_bids
 from SpinalCordSegLib.case import Case, is_as_measured, listed_versions, save_case, update_review, version_mask
-from SpinalCordSegLib.case_folder import case_mask, case_name_of_mask, own_mask_sha256
+from SpinalCordSegLib.case_folder import case_mask, case_name_of_mask, is_mask_of_case, own_mask_sha256
 from SpinalCordSegLib.console import BAD_INPUT, DONE, SOME_FAILED, Reporter
 from SpinalCordSegLib.correction import (
     check_belongs,
@@ -117,6 +117,8 @@ def measure(arguments: Namespace, reporter: Reporter) -> int:
     inputs = find_inputs(arguments.inputs, masks=True)
     if arguments.image is not None and len(inputs) > 1:
         raise ConfigurationError(f"--image goes with a single mask, found {len(inputs)}: measure them one by one")
+    for path in filter(is_mask_of_case, inputs):
+        _refuse_twin(path, arguments.output)
     levels = _level_options(arguments, inputs, reporter)
 
     def load(path: Path) -> LoadedCase:
@@ -135,6 +137,19 @@ def measure(arguments: Namespace, reporter: Reporter) -> int:
         return LoadedCase(name, fingerprint(mask), compute, words=words, levels=levels[path])
 
     return _batch(inputs, load, arguments, reporter)
+
+
+def _refuse_twin(path: Path, output: Path) -> None:
+    """A case's own mask, measured into the folder that the case lies in, would be a second case beside it; unless the
+    case is what this very mask was measured as."""
+    folder = path.parent
+    if output.resolve() in (folder.resolve(), folder.resolve().parent):
+        case = Case.load(folder, needs_slices=False)
+        if case.mask_state != "given" or not is_as_measured(case):
+            raise ConfigurationError(
+                f"{path} is the mask of the finished case {folder}, which holds its figures: after an edit take it in"
+                f" by spinalcordseg correct {folder} {path}; to measure it apart, give another --output"
+            )
 
 
 def _batch(inputs: Sequence[Path], load: Callable[[Path], LoadedCase], arguments: Namespace, reporter: Reporter) -> int:

@@ -248,7 +248,7 @@ def level_rows(work_list: WorkList) -> Iterator[dict[str, Any]]:
             yield about | {"disc": disc, "level": row["name"]} | row
 
 
-def failed_inputs(folder: Path, known: Collection[str]) -> list[tuple[str, str]]:
+def failed_inputs(folder: Path, known: Collection[str] = ()) -> list[tuple[str, str]]:
     """(case, reason) of the inputs that gave no case, by summary.csv. Raises InputFileError."""
     path = folder / "summary.csv"
     rows = (row for _, row in read_table(path)) if path.exists() else ()

@@ -85,6 +85,18 @@ def test_a_finished_case_is_kept_and_counts_as_done(tmp_path):
     assert (tmp_path / "a" / "slices.csv").is_file()
 
 
+def test_a_cases_own_mask_makes_no_second_case(tmp_path, neck, capsys):
+    case = neck.finish(neck.write(tmp_path / "series"), tmp_path / "results" / "neck")
+    mask = str(case / "mask.nii.gz")
+    for output in (case.parent, case):
+        assert main(["measure", mask, "--output", str(output)]) == 2
+        assert f"correct {case}" in capsys.readouterr().err and list(case.parent.iterdir()) == [case]
+    for _ in range(2):  # what was measured in another folder is that very case
+        assert main(["measure", mask, "--output", str(tmp_path / "given")]) == 0
+        mask = str(tmp_path / "given" / "neck" / "mask.nii.gz")
+    assert {path.name for path in (tmp_path / "given").iterdir()} == {"neck", "summary.csv"}
+
+
 def _named(paths: list[Path], folder: Path) -> list[str]:
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -98,7 +98,12 @@ def test_what_counts_and_what_is_left_out_is_named(cohort, capsys):
     (results / "summary.csv").write_text("case,state,reason\ngone,failed,it is sheared\n", encoding="utf-8")
     assert main(["cohort", str(results)]) == 0
     out = capsys.readouterr().err
-    assert "5 cases left out" in out and "10 of 10 cases nobody has reviewed" in out and "1 outlier" in out
+    assert (
+        "5 cases left out" in out
+        and "edited, no, other, z-copy, gone" in out
+        and "10 of 10 cases nobody has reviewed" in out
+        and "1 outlier" in out
+    )
     rows = {row["case"]: row for row in _rows(results / "cohort_cases.csv")}
     left_out = {name: row["left_out"] for name, row in rows.items() if row["left_out"]}
     for name, words in (
@@ -119,7 +124,11 @@ def test_what_counts_and_what_is_left_out_is_named(cohort, capsys):
 
 def test_groups_sites_and_repeats_of_a_table(cohort, tmp_path):
     results = cohort(
-        {f"sub-{p}_ses-{s}_T1w": (60 + 2 * p + (s - 1) * (1 + p % 2),) for p in range(1, 7) for s in (1, 2)}
+        {
+            f"sub-{p}_ses-{s}_T1w": (60 + 2 * p + (s - 1) * (1 + p % 2), {"input": {"acquisition_date": f"2024010{p}"}})
+            for p in range(1, 7)
+            for s in (1, 2)
+        }
     )
     table = tmp_path / "participants.tsv"
     rows = (f"sub-{p}\t{s}\t{'ab'[p > 3]}\tS{p % 2}\n" for p in range(1, 7) for s in (1, 2))  # a row a session
@@ -144,6 +153,28 @@ def test_groups_sites_and_repeats_of_a_table(cohort, tmp_path):
     within, between = np.mean(scans.var(axis=1, ddof=1)), np.mean([persons[:3].var(ddof=1), persons[3:].var(ddof=1)])
     needed = sample_size(np.sqrt(between + within / 2), 0.05 * persons.mean())
     assert float(_value(results, "n_per_group", effect_percent="5.0")["value"]) == needed
+
+
+def test_only_scans_of_one_day_or_session_are_repeats(cohort, capsys):
+    def on(day):
+        return {"input": {"acquisition_date": day}}
+
+    results = cohort(
+        {
+            "sub-1_ses-1_T1w": (70,), "sub-1_ses-2_T1w": (50,),  # visits
+            "sub-2_ses-1_run-1": (70,), "sub-2_ses-1_run-2": (71,), "sub-2_ses-2_run-1": (50,),
+            "sub-3_ses-1_T1w": (80, on("20240101")), "sub-3_ses-2_T1w": (82, on("20240101")),
+            "sub-4_run-1": (70, on("20240101")), "sub-4_run-2": (50, on("20250101")),  # visits
+            "sub-5_run-1": (60,), "sub-5_run-2": (61,),  # nothing is known
+        }
+    )  # fmt: skip
+    assert main(["cohort", str(results)]) == 0
+    pairs = np.array([[70, 71], [80, 82], [60, 61]])
+    cov = 100 * np.sqrt(np.mean((pairs.std(axis=1, ddof=1) / pairs.mean(axis=1)) ** 2))
+    found = _value(results, "cov_percent")
+    assert (found["n_persons"], found["n_cases"]) == ("3", "6")
+    assert float(found["value"]) == pytest.approx(cov, abs=1e-3)
+    assert "1 of 5 persons have several scans of unknown day and session" in capsys.readouterr().err
 
 
 def _hashed(patient, salt="s"):

@@ -275,6 +275,13 @@ def test_what_cannot_be_done_is_one_line(results, tmp_path, capsys, arguments, w
     assert list(tmp_path.iterdir()) == []
 
 
+def test_of_a_visit_that_failed_the_reason_is_told(results, tmp_path, capsys):
+    shutil.copytree(results / "visit0", tmp_path / "visit0")
+    (tmp_path / "summary.csv").write_text("case,state,reason\nvisit1,failed,it is sheared\n", encoding="utf-8")
+    assert _follow_up(tmp_path, tmp_path / "out", n=2) == 2
+    assert "it is sheared" in capsys.readouterr().err
+
+
 def test_without_disc_or_image_nothing_is_aligned(cohort, tmp_path, capsys):
     command = ["follow-up", *[str(cohort / "bare")] * 2, "--date", DATES[0], "--date", DATES[1]]
     assert main([*command, "--output", str(tmp_path)]) == 2

@@ -28,6 +28,7 @@ from SpinalCordSegLib.review import REJECTED
 from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.vertebral_levels import C2_C3, DISC_NAMES, parse_disc
 from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.work_list import failed_inputs
 
 # ---- Areas along the cord that do not depend on how much of the cord was scanned
 
@@ -243,9 +244,14 @@ class Visit:
 def read_visit(source: VisitSource) -> Visit:
     """Read a result folder of ``segment`` or ``measure``.
 
-    Raises InputFileError (no finished result, no area, mask changed since), ConfigurationError (rejected in review,
-    date, disc).
+    Raises InputFileError (failed, no finished result, no area, mask changed since), ConfigurationError (rejected in
+    review, date, disc).
     """
+    if not source.folder.exists() and (why := dict(failed_inputs(source.folder.parent)).get(source.folder.name)):
+        raise InputFileError(
+            f"{source.folder} does not exist, as its segmentation failed ({why}): mend that and segment it again, or"
+            " leave this visit out"
+        )
     case = Case.load(source.folder)
     if case.review.state == REJECTED:
         raise ConfigurationError(
