@@ -7,13 +7,15 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from SpinalCordSegLib.case import Case, is_as_measured
 from SpinalCordSegLib.case_folder import SUMMARY_COLUMNS
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError, OutputError
-from SpinalCordSegLib.files import file_stem, output_errors, remove_abandoned_parts, write_json, write_text
+from SpinalCordSegLib.files import file_stem, output_errors, read_table, remove_abandoned_parts, write_json, write_text
 from SpinalCordSegLib.image_io import find_inputs, write_volume
 from SpinalCordSegLib.review import REJECTED
 from SpinalCordSegLib.slice_table import columns
@@ -37,6 +39,19 @@ def bids_images(folder: Path, labels: Iterable[str] | None) -> list[Path]:
     if not (found := [path for place in anat for path in find_inputs([place]) if path != place]):
         raise InputFileError(f"{folder} holds no image in the folders anat of {', '.join(names[:20])}")
     return found
+
+
+def scan_date(image: Path) -> date | None:
+    """The day of a scan by the table of scans, or of sessions, of its subject; None where they do not state it."""
+    session = image.parent.parent
+    for tables, column, name in (
+        (session.glob("sub-*_scans.tsv"), "filename", f"{image.parent.name}/{image.name}"),
+        (session.parent.glob("sub-*_sessions.tsv"), "session_id", session.name),
+    ):
+        for row in (row for table in tables for _, row in read_table(table) if row.get(column) == name):
+            with suppress(ValueError):
+                return date.fromisoformat(row.get("acq_time", "")[:10])
+    return None
 
 
 def write_bids(work: WorkList, folder: Path) -> tuple[int, list[str]]:

@@ -219,15 +219,17 @@ def _add_follow_up(commands: Any) -> None:
         commands, "follow-up", "follow a person's cord over several visits",
         "Compare results of segment or measure over time, on the range that all visits cover, at the same distance"
         " from the disc C2/C3 or after rigid registration of the images. DIR gets follow_up.json, follow_up.csv and"
-        " follow_up.html for a person; for a manifest one folder per person and cohort.csv.",
+        " follow_up.html for a person; for a manifest one folder per person and cohort.csv. Of a folder of cases"
+        " (RESULTS) the manifest is made, DIR/visits.csv, by BIDS names or patient IDs.",
         epilog="MANIFEST: CSV with the columns person, folder and date or day; optional disc (R,A,S in mm), image,"
         " series, scanner, field_strength, sequence, contrast_agent, distortion_correction; of the person age, group,"
         " sex, site, for the change per year of a cohort (rates.html).",
     )  # fmt: skip
     add = follow_up.add_argument
     add(
-        "visits", nargs="+", type=Path, metavar="FOLDER|MANIFEST",
-        help="case folders, one per visit; or one manifest of the visits of one or many persons (see below)",
+        "visits", nargs="+", type=Path, metavar="FOLDER|RESULTS|MANIFEST",
+        help="case folders, one per visit; or what segment wrote the visits of many persons into; or one manifest of"
+        " the visits of one or many persons (see below)",
     )  # fmt: skip
     add("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
     add("--person", default="person", metavar="CODE", help="what the person is called (default: person)")
@@ -237,8 +239,10 @@ def _add_follow_up(commands: Any) -> None:
         "--disc", action="append", metavar="PLACE", help='disc C2/C3: R,A,S in mm, or the slice; "" if unknown'
     )
     each.add_argument(
-        "--image", action="append", type=Path, metavar="FILE", help="to register, where a disc is unknown"
-    )
+        "--image", action="append", type=Path, metavar="FILE",
+        help="to register, where a disc is unknown; with RESULTS the folder of all images (default: of BIDS, where"
+        " RESULTS is BIDS_DIR/derivatives/NAME)",
+    )  # fmt: skip
     each.add_argument("--scanner", action="append", metavar="NAME", help="where no DICOM header names it")
     add(
         "--range-mm", type=mm_range, metavar="LOW:HIGH",

@@ -31,7 +31,7 @@ from SpinalCordSegLib.errors import (
     ModelFileError,
     OutputError,
 )
-from SpinalCordSegLib.files import atomic_write, json_object, reason, write_json
+from SpinalCordSegLib.files import atomic_write, json_object, reason, write_json, write_text
 from SpinalCordSegLib.identity import differing, patient_words
 from SpinalCordSegLib.image_io import Image, find_inputs, read_cord, read_image, write_volume
 from SpinalCordSegLib.mask_versions import refuse_changed
@@ -45,7 +45,7 @@ from SpinalCordSegLib.pipeline import SegmentOptions, canonical_range, measure_m
 from SpinalCordSegLib.postprocessing import SMOOTH_Z_MM, check_threshold
 from SpinalCordSegLib.review import ACCEPTED, AI, CORRECTED, Review, decided, opened, review_text, with_seen
 from SpinalCordSegLib.review_page import PAGE, take_decisions, write_review_page
-from SpinalCordSegLib.slice_table import counted
+from SpinalCordSegLib.slice_table import counted, csv_text
 from SpinalCordSegLib.tables import write_pam50_table, write_tables, write_workbook
 from SpinalCordSegLib.training_set import add_to_training_set
 from SpinalCordSegLib.version import SOFTWARE_VERSION
@@ -527,20 +527,45 @@ def follow_up(arguments: Namespace, reporter: Reporter) -> int:
         same_person=arguments.same_person,
         own=tuple(own_repeatability()),
     )
-    visits = arguments.visits
+    visits, given = arguments.visits, [name for name in _PER_VISIT if getattr(arguments, name)]
+    if len(visits) == 1 and visits[0].is_dir() and not (visits[0] / "report.json").exists():
+        visits, given = [_write_manifest(visits[0], arguments, reporter)], [name for name in given if name != "image"]
     if len(visits) > 1 or visits[0].is_dir():
         person = PersonSource(arguments.person, _visit_sources(arguments), arguments.age)
         found = compared(person, options, reporter)
         _report_visits([person], reporter)
         write_follow_up(found, arguments.output, reporter)
         return DONE
-    given = [name for name in _PER_VISIT if getattr(arguments, name)]
     if given:
-        raise ConfigurationError(f"--{given[0]} goes with folders; a manifest has a column for it")
+        raise ConfigurationError(f"--{given[0]} goes with folders of cases; a manifest has a column for it")
     persons = read_manifest(visits[0])
     _report_visits(persons, reporter)
     failed = write_persons(persons, options, arguments.output, reporter)
     return SOME_FAILED if failed else DONE
+
+
+def _write_manifest(results: Path, arguments: Namespace, reporter: Reporter) -> Path:
+    """The manifest of a folder of cases, in the output. Raises ConfigurationError where it needs a person's hand."""
+    from SpinalCordSegLib.longitudinal.visits import MANIFEST_COLUMNS, manifest_rows
+
+    root = arguments.image[0] if arguments.image else results.absolute().parent.parent  # BIDS_DIR/derivatives/NAME
+    rows, left_out = manifest_rows(read_work_list(results), root, arguments.keep_dates)
+    for text in left_out:
+        reporter.attention(text)
+    if not rows:
+        raise ConfigurationError(
+            f"{results} holds no two visits of a person that is known by BIDS names or DICOM headers: give a manifest"
+        )
+    path, text = arguments.output / "visits.csv", csv_text(MANIFEST_COLUMNS, rows)
+    if path.exists() and path.read_bytes() != text.encode():
+        raise OutputError(f"{path} is not what {results} gives: follow-up {path} takes it as it is, else move it away")
+    write_text(path, text)
+    if undated := {row["person"] for row in rows if not row.get("day") and not row.get("date")}:
+        raise ConfigurationError(
+            f"the days of {counted(len(undated), 'person')} are not known: fill in the column day or date of {path},"
+            f" and run follow-up {path}"
+        )
+    return path
 
 
 def repeatability(arguments: Namespace, reporter: Reporter) -> int:

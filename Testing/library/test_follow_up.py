@@ -289,6 +289,33 @@ def test_without_disc_or_image_nothing_is_aligned(cohort, tmp_path, capsys):
     assert main([*command, "--output", str(tmp_path), "--disc", "10", "--disc", "10"]) == 0
 
 
+def test_the_visits_of_a_folder_of_bids_cases_need_no_manifest(tmp_path, capsys):
+    results, out = tmp_path / "derivatives" / "cord", tmp_path / "out"
+    for person, session, share in (("01", 1, 1.0), ("01", 2, 0.96), ("02", 1, 1.0)):
+        file = tmp_path / f"sub-{person}/ses-{session}/anat/sub-{person}_ses-{session}_T1w.nii.gz"
+        file.parent.mkdir(parents=True)
+        write_volume(_mask(share * _CSA), file)
+        assert main(["measure", str(file), "--output", str(results), "--disc", f"C2/C3={_disc()}"]) == 0
+        file.unlink()  # by areas alone
+    command = ["follow-up", str(results), "--output", str(out)]
+    assert main(command) == 2  # no days are known: a manifest to fill in
+    error = capsys.readouterr().err
+    assert str(out / "visits.csv") in error and "sub-02_ses-1_T1w" in error
+    rows = [(row["person"], row["session"], row["day"]) for row in _rows(out / "visits.csv")]
+    assert rows == [("sub-01", "ses-1", ""), ("sub-01", "ses-2", "")]
+    for name, text in (
+        ("participants", "participant_id\tgroup\nsub-01\tMS\n"),
+        ("sub-01/sub-01_sessions", "session_id\tacq_time\nses-1\t1867-03-01T10:00:00\n"),  # moved, as BIDS does
+        ("sub-01/ses-2/sub-01_ses-2_scans", "filename\tacq_time\nanat/sub-01_ses-2_T1w.nii.gz\t1868-03-01T10:00:00\n"),
+    ):
+        (tmp_path / f"{name}.tsv").write_text(text, encoding="utf-8")
+    assert main(command) == 2 and "move it away" in capsys.readouterr().err
+    (out / "visits.csv").unlink()
+    assert main(command) == 0
+    assert [(row["group"], row["day"]) for row in _rows(out / "cohort.csv")] == [("MS", "0.0"), ("MS", "366.0")]
+    assert "1867" not in "".join(path.read_text(encoding="utf-8") for path in out.glob("*.csv"))
+
+
 # ---- A cohort: one person who fails costs nobody else their row, and no row tells a name
 
 PATIENT = "Quintanilla_Rosa"

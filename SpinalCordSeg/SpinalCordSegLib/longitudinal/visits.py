@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from SpinalCordSegLib.case import Case
+from SpinalCordSegLib.bids import scan_date
+from SpinalCordSegLib.case import Case, CaseInput
+from SpinalCordSegLib.cohort import cohort_scans
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegLib.files import MISSING_WORDS, read_table
 from SpinalCordSegLib.identity import PATIENT_ID, Identity, differing
@@ -28,7 +30,7 @@ from SpinalCordSegLib.review import REJECTED
 from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.vertebral_levels import C2_C3, DISC_NAMES, parse_disc
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegLib.work_list import failed_inputs
+from SpinalCordSegLib.work_list import WorkList, failed_inputs
 
 # ---- Areas along the cord that do not depend on how much of the cord was scanned
 
@@ -484,3 +486,41 @@ def read_manifest(path: Path) -> list[PersonSource]:
     if not visits:
         raise ConfigurationError(f"{path.name} lists no visit: columns person, folder and date or day are expected")
     return [PersonSource(name, tuple(own), ages.get(name), **of_persons[name]) for name, own in visits.items()]
+
+
+MANIFEST_COLUMNS = ("person", "session", "folder", "day", "date", "image", *_OF_PERSON, "age")
+
+
+def manifest_rows(work: WorkList, root: Path, keep_dates: bool = False) -> tuple[list[dict[str, str]], list[str]]:
+    """A manifest, by MANIFEST_COLUMNS, of a folder's cases of persons (as ``cohort`` knows them) who have several; and
+    what is left out, and why. ``root``: where the images lie, of BIDS with its tables of participants and dates.
+    Without ``keep_dates`` it holds days apart; none of a person of whom a date is missing."""
+    scans, remarks = cohort_scans(work)
+    failed = failed_inputs(work.items[0].folder.parent, {scan.case for scan in scans})
+    left_out = [*((scan.case, scan.left_out) for scan in scans if scan.left_out), *failed]
+    table, rows = root / "participants.tsv", list[dict[str, str]]()
+    stated = {row.get("participant_id"): row for _, row in (read_table(table) if table.is_file() else ())}
+    persons: dict[str, list[tuple[str, Path, CaseInput]]] = {}
+    for item, scan in zip(work.items, scans, strict=True):
+        if scan.content is not None and not scan.left_out:
+            persons.setdefault(scan.person, []).append((scan.session, item.folder, scan.content.input))
+    for person, visits in persons.items():
+        if len(visits) == 1:
+            left_out.append((visits[0][1].name, f"the only one of {person}"))
+            continue
+        row = stated.get(person.rpartition("/")[2], {})
+        about = {name: row.get(name, "") for name in (*_OF_PERSON, "age")}
+        about["person"] = re.sub(r"[^\w.+-]+", "-", person)
+        dates = [
+            _date(of.acquisition_date) if of.acquisition_date else scan_date(root / of.source) for *_, of in visits
+        ]
+        known = [day for day in dates if day is not None]
+        for day, (session, folder, of) in zip(dates, visits, strict=True):
+            image = root / of.source
+            row = {"session": session, "folder": str(folder.absolute()), "image": str(image) if image.is_file() else ""}
+            if day is not None and keep_dates:
+                row["date"] = day.isoformat()
+            elif day is not None and len(known) == len(visits):
+                row["day"] = str((day - min(known)).days)
+            rows.append(about | row)
+    return rows, [*remarks, *(f"no visit: {case}: {why}" for case, why in left_out)]
