@@ -1,7 +1,8 @@
 """Cases on disk, and both their files read onto one grid.
 
-Data is a folder (``NAME`` beside ``NAME_seg``, ``_label``, ``_mask`` or ``NAME.seg.nrrd``; BIDS with the label maps in
-``derivatives/labels``; DICOM folders; ITK-SNAP workspaces), a manifest (CSV), or one workspace.
+Data is a folder (``NAME`` beside ``NAME_seg``, ``_label``, ``_mask`` or ``NAME.seg.nrrd``; ``images/NAME`` and
+``labels/NAME``; BIDS with the label maps in ``derivatives/labels``; DICOM folders; ITK-SNAP workspaces), a manifest
+(CSV), or one workspace.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ _log = logging.getLogger(__name__)
 # One labelled case as it lies on disk, and what its file names say.
 
 
-LABEL_ENDINGS = ("_seg-manual", "_seg", "_label-SC_seg", "_label-SC_mask", "_label", "_labels", "_mask")
+LABEL_ENDINGS = (
+    "_seg-manual", "_seg", "-seg", "_segmentation", "_label-SC_seg", "_label-SC_mask", "_label", "_labels", "_mask",
+)  # fmt: skip
+CORD_ENDING = "_cord"  # of a label map, or of an image of the cord
 _SUBJECT = re.compile(r"sub-([a-zA-Z0-9]+)")
 _VISIT = r"[_-]?((?=[a-z]*[0-9])[0-9a-z]+|(?<=-)[a-z]+)"  # "1", "02", "m12"; letters alone as BIDS has them: "ses-pre"
 # What follows a session is cut off only behind a number, the patient's: of "MS_session1_001" it is yet to come.
@@ -358,6 +362,10 @@ def match_folder(folder: Path) -> MatchedFiles:
             problems.append((label.name, f"{pairs[image].name} labels the same image; keep one of the two"))
         else:
             pairs[image] = label
+    for label in (path for path in images.values() if path not in pairs):
+        image = _image_beside(label, folder, images)
+        if image and image not in pairs and not of_workspaces & {label.resolve(), image.resolve()}:
+            pairs[image] = label
     for image, label in pairs.items():
         relative = image.relative_to(folder) if image != folder else Path(image.name)
         name = image.name if image.is_dir() else file_stem(image)
@@ -366,7 +374,7 @@ def match_folder(folder: Path) -> MatchedFiles:
     for case in sorted(cases, key=lambda one: (one.name, str(one.image))):
         if named.setdefault(case.name, case) is not case:
             problems.append((case.image.name, f"two cases are called {case.name}; give them different names"))
-    taken = of_workspaces | {image.resolve() for image in pairs}
+    taken = of_workspaces | {path.resolve() for pair in pairs.items() for path in pair}
     unlabelled = [path for path in images.values() if path.resolve() not in taken]
     unlabelled += [path for path in dicom if not any(path.resolve().is_relative_to(one) for one in taken)]
     return MatchedFiles(tuple(_with_facts(named.values(), folder)), tuple(problems), tuple(sorted(unlabelled)))
@@ -381,12 +389,19 @@ def _place(path: Path, folder: Path) -> tuple[str, str]:
     return "/".join(parts), file_stem(path)
 
 
+def _image_beside(label: Path, folder: Path, images: dict[tuple[str, str], Path]) -> Path | None:
+    """The image file of a label map's name, in its folder, or in ``images`` beside its folder ``labels``."""
+    where, own = _place(label, folder)
+    name = label_stem(label) or own.removesuffix(CORD_ENDING)
+    places = (where, re.sub(r"(^|/)labels$", r"\1images", where))
+    return next((path for place in places if (path := images.get((place, name), label)) != label), None)
+
+
 def _image_of(label: Path, folder: Path, images: dict[tuple[str, str], Path], dicom: Sequence[Path]) -> Path | None:
     """The image a label map belongs to: a file of its name, else a DICOM folder of its name, beside or around it."""
-    where, own = _place(label, folder)
-    name = label_stem(label) or own
-    if (where, name) in images:
-        return images[where, name]
+    if (image := _image_beside(label, folder, images)) is not None:
+        return image
+    name = label_stem(label) or file_stem(label)
     beside, around = label.parent / name, label.parent
     if any(one.is_relative_to(beside) for one in dicom):
         return beside
@@ -414,6 +429,7 @@ def _sidecar(image: Path) -> dict[str, str]:
 
 
 _MOST_LISTED = 5
+_MOST_CSA_MM2 = 1000.0  # mean over the slices; a cord has 50 to 100, a brain 10 000
 _MOST_COVERED = 0.5  # of the image; a cord is a few per cent even of a tight crop
 
 
@@ -451,8 +467,9 @@ def match_files(data: Path, label: int | None = None, *, tolerant: bool = False)
     if not matched.cases:
         reasons = "".join(f"; {name}: {reason}" for name, reason in matched.problems[:_MOST_LISTED])
         raise TrainingDataError(
-            f"{data}: no image with a label map; expected NAME.nii.gz beside NAME_seg.nii.gz (or _label, _mask), BIDS"
-            f" with derivatives/labels, an ITK-SNAP workspace, or a manifest (CSV) with image,label{reasons}"
+            f"{data}: no image with a label map; expected NAME.nii.gz beside NAME_seg.nii.gz (or _label, _mask),"
+            " images/NAME with labels/NAME, BIDS with derivatives/labels, an ITK-SNAP workspace, or a manifest (CSV)"
+            f" with image,label{reasons}"
         )
     read_as = {"tolerant": tolerant} if label is None else {"tolerant": tolerant, "label_value": label}
     return replace(matched, cases=tuple(replace(case, **read_as) for case in matched.cases))
@@ -462,7 +479,7 @@ def load_case(case: LabelledCase) -> LoadedCase:
     """Read one case.
 
     Raises TrainingDataError naming the file: unreadable, NaN, several labels, another grid than the image's, an image
-    without contrast, a label that covers most of it.
+    without contrast, a label that covers most of it or is far larger than a cord.
     """
     try:
         read = read_image(case.image, case.series)
@@ -471,11 +488,18 @@ def load_case(case: LabelledCase) -> LoadedCase:
         mask, note = read_cord(case.label, image, chosen, tolerant=case.tolerant)
         if image.ijk.min() == image.ijk.max():
             raise TrainingDataError(f"{case.image.name} holds the same value everywhere; export it again")
-        covered = float(np.count_nonzero(mask.ijk)) / mask.ijk.size
+        n_voxels, n_slices = np.count_nonzero(mask.voxels), np.count_nonzero(mask.voxels.any(axis=(1, 2)))
+        covered = float(n_voxels) / mask.voxels.size
         if covered > _MOST_COVERED:
             raise TrainingDataError(
                 f"{case.label.name} calls {100 * covered:.0f} % of the image cord; cord and background may be swapped:"
                 " name the cord's value with --label N"
+            )
+        area_mm2 = n_voxels * mask.voxel_volume_mm3 / mask.slice_mm / max(1, n_slices)
+        if area_mm2 > _MOST_CSA_MM2:
+            raise TrainingDataError(
+                f"{case.label.name} has a mean area of {area_mm2:.0f} mm², a cord 50 to 100: is it a brain's? Give the"
+                " cord's label map"
             )
     except SpinalCordSegError as error:
         raise TrainingDataError(f"case {case.name}: {error}") from error

@@ -25,6 +25,7 @@ from SpinalCordSegLib.model.checkpoint import Checkpoint
 from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.dataset import (
+    CORD_ENDING,
     LABEL_ENDINGS,
     LabelledCase,
     LoadedCase,
@@ -180,7 +181,7 @@ def find_prediction(case: LabelledCase, folder: Path) -> Path:
 
     Raises TrainingDataError when there is none, or several.
     """
-    names = {case.name + ending for ending in ("", *LABEL_ENDINGS, "_pred", "_prediction")}
+    names = {case.name + ending for ending in ("", *LABEL_ENDINGS, CORD_ENDING, "_pred", "_prediction")}
     places = {folder: names | {file_stem(case.label)}, folder / case.name: {"mask"}}
     found = [
         path

@@ -41,6 +41,24 @@ def test_pairs_in_one_folder(tmp_path: Path) -> None:
     ]
 
 
+def test_pairs_whose_names_alone_do_not_tell_image_from_label(tmp_path: Path) -> None:
+    for image, label in (
+        ("images/a.nii.gz", "labels/a.nii.gz"), ("b.nii.gz", "b_cord.nii.gz"), ("c_cord.nii.gz", "c_cord_seg.nii.gz"),
+        ("images/d.nii.gz", "labels/d_seg.nii.gz"), ("e.nii.gz", "e-seg.nii.gz"), ("f.nii.gz", "f_segmentation.nii.gz"),
+    ):  # fmt: skip
+        _put(tmp_path, image, label)
+    for unlabelled in ("c.nii.gz", "g_cord.nii.gz", "labels/h.nii.gz"):
+        write_volume(cord_image(), tmp_path / unlabelled)
+    matched = match_files(tmp_path)
+    assert [(case.name, case.label.name) for case in matched.cases] == [
+        ("a", "a.nii.gz"), ("b", "b_cord.nii.gz"), ("c_cord", "c_cord_seg.nii.gz"), ("d", "d_seg.nii.gz"),
+        ("e", "e-seg.nii.gz"), ("f", "f_segmentation.nii.gz"),
+    ]  # fmt: skip
+    assert matched.cases[0].label.parent.name == "labels"
+    assert [path.name for path in matched.unlabelled] == ["c.nii.gz", "g_cord.nii.gz", "h.nii.gz"]
+    assert not matched.problems
+
+
 def test_bids(tmp_path: Path) -> None:
     anat = "sub-07/ses-01/anat/sub-07_ses-01_T1w"
     _put(tmp_path, f"{anat}.nii.gz", f"derivatives/labels/{anat}_seg-manual.nii.gz")
@@ -343,6 +361,7 @@ def _write_4d(path: Path) -> None:
     sitk.WriteImage(sitk.JoinSeries([volume, volume]), str(path))
 
 
+BRAIN = GRID @ np.diag([5.0, 5.0, 1.0, 1.0])
 IMAGE, LABEL = {"bad.nii.gz": cord_image(7)}, {"bad_seg.nii.gz": cord_label()}
 # fault → further files of the folder (a volume, a text, or what writes it), and how the fault is named
 FAULTS: dict[str, tuple[dict[str, object], str]] = {
@@ -363,6 +382,9 @@ FAULTS: dict[str, tuple[dict[str, object], str]] = {
     "several labels": (IMAGE | {"bad_seg.nii.gz": _label_with(2)}, "2 labels"),
     "cord and background swapped": (
         IMAGE | {"bad_seg.nii.gz": Volume.from_ijk(1 - cord_label().ijk, GRID)}, "97 % of the image",
+    ),
+    "a brain's mask": (
+        {"bad.nii.gz": cord_image(7, BRAIN), "bad_mask.nii.gz": cord_label(grid=BRAIN)}, "mean area of 1200 mm²",
     ),
     "another origin": (IMAGE | {"bad_seg.nii.gz": cord_label(grid=_moved(3, 0, -7.0))}, "first voxel 3 mm away"),
     "flipped axis": (IMAGE | {"bad_seg.nii.gz": cord_label(grid=_moved(2, 2, -4.0))}, "first voxel 16 mm away"),
