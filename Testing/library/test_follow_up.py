@@ -289,20 +289,24 @@ def test_without_disc_or_image_nothing_is_aligned(cohort, tmp_path, capsys):
     assert main([*command, "--output", str(tmp_path), "--disc", "10", "--disc", "10"]) == 0
 
 
-def test_the_visits_of_a_folder_of_bids_cases_need_no_manifest(tmp_path, capsys):
+def test_the_visits_of_a_folder_of_bids_cases_need_no_manifest(tmp_path, capsys, monkeypatch):
     results, out = tmp_path / "derivatives" / "cord", tmp_path / "out"
     for person, session, share in (("01", 1, 1.0), ("01", 2, 0.96), ("02", 1, 1.0)):
         file = tmp_path / f"sub-{person}/ses-{session}/anat/sub-{person}_ses-{session}_T1w.nii.gz"
         file.parent.mkdir(parents=True)
         write_volume(_mask(share * _CSA), file)
         assert main(["measure", str(file), "--output", str(results), "--disc", f"C2/C3={_disc()}"]) == 0
-        file.unlink()  # by areas alone
     command = ["follow-up", str(results), "--output", str(out)]
-    assert main(command) == 2  # no days are known: a manifest to fill in
+    monkeypatch.chdir(tmp_path)
+    assert main([*command, "--image", "."]) == 2  # no days are known: a manifest to fill in
     error = capsys.readouterr().err
     assert str(out / "visits.csv") in error and "sub-02_ses-1_T1w" in error
-    rows = [(row["person"], row["session"], row["day"]) for row in _rows(out / "visits.csv")]
-    assert rows == [("sub-01", "ses-1", ""), ("sub-01", "ses-2", "")]
+    rows = _rows(out / "visits.csv")
+    assert [(row["person"], row["session"], row["day"]) for row in rows] == [
+        ("sub-01", "ses-1", ""), ("sub-01", "ses-2", ""),
+    ]  # fmt: skip
+    for image in (out / row["image"] for row in rows):
+        image.unlink()  # by areas alone
     for name, text in (
         ("participants", "participant_id\tgroup\nsub-01\tMS\n"),
         ("sub-01/sub-01_sessions", "session_id\tacq_time\nses-1\t1867-03-01T10:00:00\n"),  # moved, as BIDS does

@@ -497,7 +497,8 @@ def manifest_rows(work: WorkList, root: Path, keep_dates: bool = False) -> tuple
     Without ``keep_dates`` it holds days apart; none of a person of whom a date is missing."""
     scans, remarks = cohort_scans(work)
     failed = failed_inputs(work.items[0].folder.parent, {scan.case for scan in scans})
-    left_out = [*((scan.case, scan.left_out) for scan in scans if scan.left_out), *failed]
+    left_out = [(scan.case, scan.left_out) for scan in scans if scan.left_out]
+    left_out += [(case, f"failed: {why}") for case, why in failed]
     table, rows = root / "participants.tsv", list[dict[str, str]]()
     stated = {row.get("participant_id"): row for _, row in (read_table(table) if table.is_file() else ())}
     persons: dict[str, list[tuple[str, Path, CaseInput]]] = {}
@@ -516,7 +517,7 @@ def manifest_rows(work: WorkList, root: Path, keep_dates: bool = False) -> tuple
         ]
         known = [day for day in dates if day is not None]
         for day, (session, folder, of) in zip(dates, visits, strict=True):
-            image = root / of.source
+            image = root.absolute() / of.source
             row = {"session": session, "folder": str(folder.absolute()), "image": str(image) if image.is_file() else ""}
             if day is not None and keep_dates:
                 row["date"] = day.isoformat()
