@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import json
 import random
+import re
 import shutil
 import sys
 import time
@@ -20,6 +21,10 @@ from formats import FORMATS, Format
 _SECONDS = 60.0
 _MORE_MIB = 1536  # address space beyond what the process has
 _PEAK_MIB = 700.0  # resident, beyond that of a good input
+# of Python and its libraries, which say nothing to a user
+_FOREIGN = re.compile(
+    r"NoneType|\b(dict|tuple|str|int|float|bool|dtype|codec|mmap|iterable|unhashable)\b|__|Errno|\w+Error\b|allow_pickle"
+)
 _PREFIX = {"lib": "spinalcordseg: error: ", "train": "spinalcordseg-train: error: ", "recipes": "Recipes: error: "}
 
 
@@ -131,6 +136,8 @@ def judged(
     lines = lines[-1:] if talks else lines
     if ended.code == 2 and not wrong and (len(lines) != 1 or not lines[0].startswith(_PREFIX[program])):
         wrong.append(f"an error of {len(lines)} lines: {lines[-1][:200] if lines else 'none'}")
+    if not wrong and (found := _FOREIGN.search(text)):
+        wrong.append(f"Python's words: {text[max(0, found.start() - 100) :][:200]}")
     wrong += _left_behind(out)
     if ended.code == 2 and program == "lib" and not edits and out.exists() and any(p.is_file() for p in out.rglob("*")):
         wrong.append(f"files were left: {[str(p.relative_to(out)) for p in out.rglob('*')][:5]}")

@@ -23,7 +23,7 @@ NOBODY = 65534
 # imported once, before the forks; importing starts no thread, and nothing is computed in the first process
 _WARM = (
     "SimpleITK", "torch", "torch._dynamo", "scipy.ndimage", "scipy.signal", "scipy.optimize", "pydicom", "safetensors.torch", "PIL.Image",
-    "matplotlib.pyplot", "rich.progress", "SpinalCordSegLib.cli", "SpinalCordSegLib.batch",
+    "matplotlib.pyplot", "SpinalCordSegLib.cli", "SpinalCordSegLib.batch",
     "SpinalCordSegLib.pipeline", "SpinalCordSegLib.model.checkpoint", "SpinalCordSegLib.model.networks",
     "SpinalCordSegLib.inference", "SpinalCordSegLib.longitudinal.registration",
     "SpinalCordSegLib.longitudinal.report",

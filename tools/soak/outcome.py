@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import openpyxl
+
 from SpinalCordSegLib.model.checkpoint import load_checkpoint
 
 _TIMES = ("created", "when", "seconds", "seconds_by_stage", "minutes")  # entries of JSON and columns of tables
@@ -39,6 +41,11 @@ def _lasting(path: Path) -> str:
     if path.suffix == ".csv":
         with path.open(encoding="utf-8", newline="") as file:
             return json.dumps([_timeless(row) for row in csv.DictReader(file)])
+    if path.suffix == ".xlsx":
+        heads_and_rows = [list(sheet.values) for sheet in openpyxl.load_workbook(path)]
+        return json.dumps(
+            [_timeless(dict(zip(head, row, strict=True))) for head, *rows in heads_and_rows for row in rows]
+        )
     if path.suffix == ".html":
         return _MOMENT.sub("THEN", path.read_text(encoding="utf-8"))
     if path.suffix == ".safetensors":

@@ -21,6 +21,7 @@ from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.mask_versions import MaskVersions
 from SpinalCordSegLib.model.checkpoint import load_checkpoint
+from SpinalCordSegLib.review_page import PICTURES
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.config import read_config
 from SpinalCordSegTrainerLib.run_folder import STATE, load_state
@@ -93,7 +94,7 @@ def whole_cases(out: Path) -> list[str]:
     """What is wrong with a folder of results: a visible case that is not whole, a table that cannot be read."""
     wrong = []
     for path in sorted(out.iterdir()) if out.is_dir() else ():
-        if path.is_dir() and not path.name.startswith(".") and not _is_whole(path):
+        if path.is_dir() and not path.name.startswith(".") and path.name != PICTURES and not _is_whole(path):
             wrong.append(f"{path.name} is not whole")
     if (out / "summary.csv").exists():
         Summary(out / "summary.csv")
@@ -207,7 +208,7 @@ def _after_train(folder: Path) -> list[str]:
         if "state" not in path.name:
             load_checkpoint(path)
     state = run / STATE
-    if state is not None:
+    if state.exists():
         load_state(read_config(run / "config.json"), state, torch.device("cpu"))
     return []
 
