@@ -634,9 +634,9 @@ def propagate(arguments: Namespace, reporter: Reporter) -> None:
         )
     image, target = (one.volume for one in images)
     if arguments.mask.is_dir():
-        _report_remarks(arguments.mask, reporter)
         check_belongs(Case.load(arguments.mask, needs_slices=False), images[0])
         mask = case_mask(arguments.mask)
+        _report_remarks(arguments.mask, reporter)
     else:
         mask = _read_cord(arguments, reporter)
     reporter.progress("register")
@@ -674,12 +674,12 @@ def export(arguments: Namespace, reporter: Reporter) -> None:
     kinds = [kind for kind in KINDS if kind in (arguments.only or KINDS)]
     refuse_other_than_dicom(arguments.dicom)
     reporter.progress("read")
-    _report_remarks(arguments.case, reporter)
     series = find_series(arguments.dicom, arguments.series)
     why = " ".join(arguments.vouch.split())
     if why and not arguments.by.strip():
         raise ConfigurationError("--vouch is somebody's word: give the name (--by NAME)")
     content = load_export(arguments.case, series, arguments.drawn_by_hand, arguments.image, bool(why))
+    _report_remarks(arguments.case, reporter)
     differ = differing(content.content.input.identity, series.identity)
     reporter.progress("write")
     for kind, path in write_export(content, kinds, arguments.output, arguments.force).items():

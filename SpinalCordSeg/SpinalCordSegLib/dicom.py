@@ -331,7 +331,8 @@ def stored_pixels(file: Path) -> NDArray:
         found = len(dataset.get("PixelData") or b"")
     if samples != 1 or photometric != "MONOCHROME2":
         raise VoxelError(
-            f"{file.name}: the pixels are {photometric}; expected grey values (MONOCHROME2): choose the acquired series"
+            f"{file.name}: the pixels are {photometric or 'of no kind'}, {samples} values each; expected one grey value"
+            " (MONOCHROME2): choose the acquired series"
         )
     is_compressed = syntax.is_transfer_syntax and syntax.is_compressed
     n_bytes = max(1, n_frames) * rows * columns * bits // 8

@@ -175,6 +175,8 @@ def parse_json(text: str | bytes) -> Any:
     """As json.loads, but ValueError is all it raises: text nested so deeply that Python gives up is not JSON either."""
     try:
         return json.loads(text)
+    except UnicodeDecodeError as error:
+        raise ValueError("it is not UTF-8 text") from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
@@ -214,7 +216,9 @@ def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
             raise InputFileError(f"{path.name} has two columns {twice[0]}: keep the one that is meant")
         return [(reader.line_num, cells) for cells in map(_cells, reader) if any(cells.values())]
     except csv.Error as error:
-        raise InputFileError(f"{path.name}, line {reader.line_num}: {error}; save the table as CSV UTF-8") from error
+        raise InputFileError(
+            f"{path.name}, line {reader.line_num}: a cell is not closed, or not text; save the table as CSV UTF-8"
+        ) from error
 
 
 MISSING_WORDS = ("", "n/a", "na", "nan", "none")
@@ -439,8 +443,11 @@ def from_json(kind: type[_Kind], value: Any) -> _Kind:
 
     Raises ValueError, saying which field, for another kind of value; what the dataclass itself raises passes.
     """
-    result: _Kind = _typed(kind, value, kind.__name__)
+    result: _Kind = _typed(kind, value, "")
     return result
+
+
+_EXPECTED = {int: "a whole number", float: "a number", str: "text", bool: "true or false", tuple: "a list"}
 
 
 def _typed(kind: Any, value: Any, where: str) -> Any:
@@ -451,10 +458,11 @@ def _typed(kind: Any, value: Any, where: str) -> Any:
         return None if value is None else _typed(next(one for one in inner if one is not NoneType), value, where)
     if origin is tuple and isinstance(value, list):
         kinds = [inner[0]] * len(value) if inner[1:] == (Ellipsis,) else inner
-        if len(kinds) == len(value):
-            return tuple(_typed(one, item, where) for one, item in zip(kinds, value, strict=True))
+        if len(kinds) != len(value):
+            raise ValueError(f"{where}: expected {len(kinds)} values, found {len(value)}")
+        return tuple(_typed(one, item, where) for one, item in zip(kinds, value, strict=True))
     elif origin in (dict, Mapping) and isinstance(value, dict):
-        return {key: _typed(inner[1], one, f"{where}.{key}") for key, one in value.items()}
+        return {key: _typed(inner[1], one, f"{where}.{key}".lstrip(".")) for key, one in value.items()}
     elif is_dataclass(kind) and isinstance(value, dict):
         return _dataclass(kind, value, where)
     elif kind is float and value is None:
@@ -466,7 +474,8 @@ def _typed(kind: Any, value: Any, where: str) -> Any:
         return value
     if origin is Literal:
         raise ValueError(f"{where}: {value!r} is not one of {', '.join(map(repr, inner))}")
-    raise ValueError(f"{where}: expected {getattr(kind, '__name__', kind)}, found {type(value).__name__}")
+    expected = _EXPECTED.get(origin or kind, "an object")
+    raise ValueError(f"{where or 'the whole'}: expected {expected}, found {json.dumps(value)[:20]}")
 
 
 def _dataclass(kind: Any, value: dict[str, Any], where: str) -> Any:
@@ -475,11 +484,11 @@ def _dataclass(kind: Any, value: dict[str, Any], where: str) -> Any:
     for one in fields(kind):
         key = one.metadata.get("key", one.name)
         if one.metadata.get("json", True) and key in value:
-            found[one.name] = _typed(kinds[one.name], value[key], f"{where}.{key}")
+            found[one.name] = _typed(kinds[one.name], value[key], f"{where}.{key}".lstrip("."))
     try:
         return kind(**found)
     except TypeError as error:
-        raise ValueError(f"{where} lacks a field") from error
+        raise ValueError(f"{where or 'the whole'} lacks an entry") from error
 
 
 @lru_cache

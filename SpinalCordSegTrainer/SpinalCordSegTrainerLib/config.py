@@ -31,8 +31,8 @@ def from_dict(kind: type[T], data: Any, where: str = "configuration") -> T:
     """
     try:
         config = from_json(kind, data)
-    except ValueError as error:
-        raise ConfigurationError(f"{where}: {str(error).removeprefix(f'{kind.__name__}.')}") from error
+    except (ValueError, ConfigurationError) as error:
+        raise ConfigurationError(f"{where}: {error}") from error
     _refuse_unknown(data, to_json(config), where)
     return config
 
@@ -287,7 +287,7 @@ SMALL = TrainingConfig(
 def read_config(path: Path) -> TrainingConfig:
     """Read a TrainingConfig from a JSON file."""
     try:
-        data = parse_json(Path(path).read_text(encoding="utf-8"))
+        data = parse_json(Path(path).read_bytes())
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:

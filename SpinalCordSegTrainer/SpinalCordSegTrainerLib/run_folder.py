@@ -141,7 +141,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except FileNotFoundError as error:
         raise TrainingDataError(f"{path}: there is no saved run to resume; start it without --resume") from error
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise TrainingDataError(f"{path}: is not a saved run ({error}); start a new one") from error
+        raise TrainingDataError(f"{path}: is not a saved run, or a damaged one; start a new one") from error
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

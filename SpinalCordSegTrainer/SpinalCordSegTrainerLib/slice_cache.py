@@ -74,11 +74,11 @@ class SliceCache:
         """Raises TrainingDataError when the folder is missing, incomplete, or its parts do not fit together."""
         folder = Path(folder)
         try:
-            info = from_json(CacheInfo, parse_json((folder / "cache.json").read_text(encoding="utf-8")))
+            info = from_json(CacheInfo, parse_json((folder / "cache.json").read_bytes()))
             images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)  # noqa: TID251  (allow_pickle=False)
             coverage = np.load(folder / "coverage.npy", mmap_mode="r", allow_pickle=False)  # noqa: TID251  (allow_pickle=False)
         except (OSError, ValueError, EOFError, TokenError) as error:  # numpy reads the header as Python's tokens
-            raise TrainingDataError(f"{folder}: is not a readable slice cache ({error}); write it again") from error
+            raise TrainingDataError(f"{folder}: is not a readable slice cache; write it again") from error
         shape = (len(info.subjects), info.size, info.size)
         if images.shape != shape or coverage.shape != shape or len(info.centres) != shape[0]:
             raise TrainingDataError(

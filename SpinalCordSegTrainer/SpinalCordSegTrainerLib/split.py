@@ -49,10 +49,10 @@ def read_parts(path: Path) -> list[Split]:
     """All of a split file, cache by cache where a run wrote it. Raises TrainingDataError."""
     file = Path(path) / SPLIT_NAME if Path(path).is_dir() else Path(path)
     try:
-        return [from_json(Split, part) for part in parse_json(file.read_text(encoding="utf-8"))]
+        return [from_json(Split, part) for part in parse_json(file.read_bytes())]
     except (OSError, ValueError, TypeError) as error:
         raise TrainingDataError(
-            f"{path}: holds no readable {SPLIT_NAME}; name the folder of a training run or a split file"
+            f"{file}: is no readable split; name the folder of a training run or a split file"
         ) from error
 
 

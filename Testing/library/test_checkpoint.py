@@ -150,6 +150,7 @@ def test_one_flipped_byte_anywhere(path: Path) -> None:
         ({"network": {"name": "ra_unet", "width": 1, "norm": "group"}}, "norm"),
         ({"normalisation": {"kind": "other"}}, "other"),
         ({"calibration": {"scale": 0.0, "bias": 0.0}}, "calibration"),
+        ({"calibration": {"scale": "1"}}, 'scale: .* number.* "1"'),
     ],
 )
 def test_cards_that_do_not_fit(checkpoint: Checkpoint, path: Path, change: dict, reason: str) -> None:
@@ -182,8 +183,9 @@ def test_safetensors_of_others(tmp_path: Path) -> None:
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
-    with pytest.raises(ModelFileError, match="no such weights file"):
-        load_checkpoint(tmp_path / "none.safetensors")
+    for name in ("none.safetensors", "a\0b"):
+        with pytest.raises(ModelFileError, match="no such weights file"):
+            load_checkpoint(tmp_path / name)
     with pytest.raises(ModelFileError, match="cannot be read"):
         load_checkpoint(tmp_path)
 

@@ -257,10 +257,13 @@ def test_positions_rounded_as_scanners_do(dicom: Any, tmp_path: Path) -> None:
 # Pixels: whatever their compression, the same numbers; what cannot be read is named.
 
 
-def test_colour_is_refused(dicom: Any, tmp_path: Path) -> None:
-    colour = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PixelData": b"\0" * 120}
+@pytest.mark.parametrize(
+    ("kind", "words"), [("RGB", "are RGB, 3 values"), ("MONOCHROME2", "3 values"), ("", "no kind")]
+)
+def test_colour_is_refused(dicom: Any, tmp_path: Path, kind: str, words: str) -> None:
+    colour = {"SamplesPerPixel": 3, "PhotometricInterpretation": kind, "PixelData": b"\0" * 120}
     dicom.write(tmp_path, change=lambda k: colour)
-    with pytest.raises(VoxelError, match="the pixels are RGB"):
+    with pytest.raises(VoxelError, match=words):
         read(tmp_path)
 
 

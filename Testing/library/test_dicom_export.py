@@ -390,6 +390,9 @@ def test_command_line(series_folder, case, tmp_path, capsys):
     assert not any(word in told.out + told.err for word in _PATIENT)
     assert main([*command[:3], str(case / "mask.nii.gz"), "--output", str(case / "out")]) == 2
     assert "mask.nii.gz is not DICOM" in capsys.readouterr().err and not (case / "out").exists()
+    (case / "mask.nii.gz").write_bytes(b"x")
+    assert main([*command, "--force"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 # A case is exported into the study that it was made from and into no other, and only as it was measured.

@@ -189,3 +189,8 @@ def test_the_command_writes_mask_picture_and_numbers(scan, tmp_path, capsys) -> 
     assert (tmp_path / "out" / "fit.png").read_bytes().startswith(b"\x89PNG")
     assert main(command) == 2
     assert "there already" in capsys.readouterr().err
+    assert main(["measure", command[1], *command[2:4], "--output", str(tmp_path)]) == 0
+    (tmp_path / "mask" / "mask.nii.gz").write_bytes(b"x")
+    capsys.readouterr()
+    assert main(["propagate", str(tmp_path / "mask"), *command[2:], "--force"]) == 2
+    assert capsys.readouterr().err.count("mask cannot be read") == 1

@@ -217,7 +217,7 @@ def test_a_written_split_is_read_again_and_leaks_are_refused(tmp_path: Path) -> 
     for content, words in (
         ([{"training": ["1"], "validation": ["1"]}], "patients on both sides"),
         ([{"training": ["1"], "validation": []}], "holds nobody out"),
-        ({"training": []}, "no readable"),
+        ({"training": []}, "split.json: is no readable"),
     ):
         (tmp_path / "split.json").write_text(json.dumps(content), encoding="utf-8")
         with pytest.raises(TrainingDataError, match=words):

@@ -1,6 +1,7 @@
 """One configuration: the paper's values as defaults, the same after JSON, and refusals that name the field."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -35,11 +36,15 @@ def test_round_trip_through_json() -> None:
         ({"epoch": 3}, "did you mean epochs"),
         ({"loss": {"gama": 2}}, "gama"),
         ({"rate": {"plan": "linear"}}, "rate.plan: 'linear' is not one of"),
-        ({"batch_size": "15"}, "batch_size: expected int, found str"),
+        ({"batch_size": "15"}, '^here: batch_size: .* whole number.* "15"$'),
+        ({"batch_size": True}, "^here: batch_size: .* true$"),
+        ({"loss": {"gamma": math.nan}}, "^here: loss.gamma: .* number.* NaN$"),
+        ({"standard": 3}, "^here: standard: .* object.* 3$"),
+        ([], r"^here: the whole: .* object.* \[\]$"),
         ({"batch_size": 0}, "batch_size is 0: it must be positive"),
         ({"sources": [{"weight": 1}]}, "sources"),
         ({"crop": {"size": 100}}, "crop.size"),
-        ({"rate": {"base_lr": 1, "max_lr": 0.1}}, "base_lr"),
+        ({"rate": {"base_lr": 1, "max_lr": 0.1}}, "^here: .*base_lr"),
         ({"network": {"name": "vgg"}}, "vgg"),
         ({"ema_decay": 1.0}, "ema_decay"),
         ({"seed": 1 << 63}, "seed"),
@@ -51,7 +56,7 @@ def test_round_trip_through_json() -> None:
 )
 def test_a_wrong_setting_is_named(data: dict, word: str) -> None:
     with pytest.raises(ConfigurationError, match=word):
-        from_dict(TrainingConfig, data)
+        from_dict(TrainingConfig, data, "here")
 
 
 @pytest.mark.parametrize("setting", ["rate.foo=1", "rate", "foo=1", "rate.max_lr.x=1", "epochs=many"])
@@ -64,9 +69,10 @@ def test_a_file_that_is_no_configuration(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read"):
         read_config(tmp_path / "none.json")
     broken = tmp_path / "broken.json"
-    broken.write_text("{", encoding="utf-8")
-    with pytest.raises(ConfigurationError, match="not JSON"):
-        read_config(broken)
+    for content, why in ((b"{", "not JSON"), (b'{"name": "\xe9"}', "not JSON.*UTF-8")):
+        broken.write_bytes(content)
+        with pytest.raises(ConfigurationError, match=why):
+            read_config(broken)
 
 
 def test_short_options_and_the_list_of_settings(capsys: pytest.CaptureFixture[str]) -> None:

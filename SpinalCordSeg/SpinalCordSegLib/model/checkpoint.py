@@ -13,7 +13,7 @@ import re
 import shutil
 import struct
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from math import isfinite
 from pathlib import Path
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpinalCordSegLib.errors import ConfigurationError, ModelFileError
-from SpinalCordSegLib.files import atomic_write, free_path, parse_json, user_folder
+from SpinalCordSegLib.files import atomic_write, free_path, from_json, parse_json, user_folder
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 
 if TYPE_CHECKING:
@@ -279,7 +279,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             values = np.frombuffer(data[slice(*entry["data_offsets"])], _DTYPES[entry["dtype"]])
             weights[name] = values.reshape(entry["shape"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{path}: not a valid safetensors file ({error}): get it again") from error
+        raise ModelFileError(f"{path}: its table of weights is damaged: get the file again") from error
     _check_finite(path, weights)
     loaded = _with_hashes(replace(checkpoint, weights=weights), content)
     _log.info("model %s %s, SHA-256 %s", loaded.name, loaded.version, loaded.sha256)
@@ -299,7 +299,7 @@ def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, str], int]:
                 )
             length = int.from_bytes(start[:8], "little")
             text = start[8:] + file.read(min(max(length, 1), _MAX_HEADER) - 1)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:  # ValueError: a zero byte, which no path holds
         raise ModelFileError(f"{path}: there is no such weights file") from error
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read ({error.strerror})") from error
@@ -331,17 +331,21 @@ def _card(path: Path, metadata: dict[str, str]) -> Checkpoint:
             " update SpinalCordSeg"
         )
     try:
-        configurations = {
-            "network": NetworkConfig(**card["network"]),
-            "normalisation": NormalisationConfig(**card["normalisation"]),
-            "calibration": Calibration(**card["calibration"]),
-        }
-    except (TypeError, ConfigurationError) as error:
-        what = re.sub(r".*__init__\(\) got an unexpected keyword argument", "unknown entry", str(error))
+        configurations = {name: _configuration(kind, card[name]) for name, kind in _CONFIGURATIONS.items()}
+    except (ValueError, ConfigurationError) as error:
         raise ModelFileError(
-            f"{path}: its configuration is not known here ({what}): update SpinalCordSeg or use another model"
+            f"{path}: its configuration is not known here ({error}): update SpinalCordSeg or use another model"
         ) from error
     return Checkpoint(path=path, **{name: card[name] for name in (*_TEXTS, *_TABLES)} | configurations)
+
+
+_CONFIGURATIONS = {"network": NetworkConfig, "normalisation": NormalisationConfig, "calibration": Calibration}
+
+
+def _configuration(kind: type, entries: dict[str, Any]) -> Any:
+    if unknown := entries.keys() - {one.name for one in fields(kind)}:
+        raise ConfigurationError(f"unknown entry {', '.join(sorted(unknown))}")
+    return from_json(kind, entries)
 
 
 def checkpoint_network(checkpoint: Checkpoint) -> nn.Module:
