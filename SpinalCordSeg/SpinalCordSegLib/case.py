@@ -166,7 +166,7 @@ class Case(CordMeasures):
     ``queue``: the flagged slices, the most doubtful first. ``changes``: against the mask that a correction began from,
     None where there was none or it is not known. ``levels_asked``: so that a correction is measured at the same levels.
     ``threshold``, ``smooth_z_mm``: of the network's mask, None for one made elsewhere. ``seconds_by_stage``: computing
-    time. ``contrast``: of the image by its grey values, "T1w-like", "T2w-like" or "other"; "" without an image.
+    time. ``contrast``: of the image by its grey values, "T1w-like", "T2w-like", "T2*w-like" or "other"; "" without one.
     ``history``: every act on the case, oldest first. ``sha256``: by name, of the files that figures rest on, as they
     were written.
 

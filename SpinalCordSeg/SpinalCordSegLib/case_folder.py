@@ -271,7 +271,7 @@ SUMMARY_COLUMNS = {
     "scanner": "manufacturer, model and field strength, where a DICOM header or the JSON file beside a NIfTI states"
     " them",
     "contrast": "of the image by its grey values: T1w-like (fluid darker than cord), T2w-like (far brighter than cord,"
-    " muscle and fat), other",
+    " muscle and fat), T2*w-like (brighter than these, but not so far), other",
     "device": "what the network was computed on",
     "model": "name of the model; empty for a mask made elsewhere",
     "model_version": "its version",

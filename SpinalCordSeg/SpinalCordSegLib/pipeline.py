@@ -27,6 +27,7 @@ from SpinalCordSegLib.postprocessing import (
     smooth_z,
 )
 from SpinalCordSegLib.quality_control import (
+    BRIGHT_FLUID_CONTRASTS,
     check_image,
     check_image_of,
     check_size,
@@ -53,7 +54,7 @@ Progress = Callable[[str, int, int], None]
 @dataclass(frozen=True)
 class SegmentOptions:
     """How to segment and measure. ``smooth_z_mm``: the SD of ``smooth_z``; 0 leaves every slice to itself, so that none
-    is imputed either. ``threshold`` None: 0.5, on T2w-like images the model's own. ``track_cord``: see ``predict``.
+    is imputed either. ``threshold`` None: 0.5, where fluid is bright the model's own. ``track_cord``: see ``predict``.
     ``slice_range``: half-open, indices of the input's own slices; it limits what is measured, never what is segmented.
     ``levels``: marked discs. ``keep_date``: the report may state the day of the scan, which tells who the patient is to
     those who know it."""
@@ -100,8 +101,8 @@ def segment_image(
     probability = smooth_z(prediction.probability, options.smooth_z_mm)
     impute, c = options.smooth_z_mm > 0, checkpoint
     cord = find_cord(probability, image.volume, threshold, impute=impute)
-    if options.threshold is None and _contrast(image, cord.mask) == "T2w-like":
-        threshold = c.calibration.t2w_threshold
+    if options.threshold is None and _contrast(image, cord.mask) in BRIGHT_FLUID_CONTRASTS:
+        threshold = c.calibration.bright_fluid_threshold
         cord = find_cord(probability, image.volume, threshold, impute=impute)
     on_grid = place_on(image.volume, probability)
     if cord.upper_end is not None and not ends_below_brain(on_grid, cord.mask.voxels, cord.upper_end):

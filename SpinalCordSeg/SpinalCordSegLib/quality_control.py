@@ -264,8 +264,11 @@ _T1_INVERSION_MS = (300.0, 1500.0)
 _RING_MM = (1.0, 3.0)  # from the cord's edge outwards: fluid, beyond partial volume
 _BRIGHT_FLUID = 1.0
 _DARK_FLUID = 0.85  # over the cord: 0.26-0.75 on 7 T1w volumes, from 0.92 on others
-_TISSUE_MM, _FLUID_OVER_TISSUE = (10.0, 40.0), 5.0  # 7-11 on 6 T2w necks, 1.4-3.9 on 9 T2*w and one with MT
+_TISSUE_MM, _T2W_FLUID_OVER_TISSUE = (10.0, 40.0), 5.0  # 7-11 on 6 T2w necks, 1.4-3.9 on 9 T2*w
+# 1.4-2.1 and 1.9-3.9 on 7 T2*w; two of pale fluid have 1.0 and 1.1, an image with MT 1.3 and 1.0
+_T2STARW_FLUID, _T2STARW_FLUID_OVER_TISSUE = 1.2, 1.5
 _LOOKED_AT_WIDELY = 12  # slices
+BRIGHT_FLUID_CONTRASTS = ("T2w-like", "T2*w-like")
 _UNEVEN, _UNEVEN_OF_BESIDE = 0.15, 0.55
 _LOOKED_AT = 40  # slices
 
@@ -310,7 +313,8 @@ def fluid_over_cord(volume: Volume, cord: Volume) -> float:
 
 def contrast_of(volume: Volume, cord: Volume) -> str:
     """Of an image, from grey values alone: "T1w-like" (fluid darker than cord), "T2w-like" (brighter than cord, and far
-    brighter than muscle and fat 10 to 40 mm away) or "other"; "" where they do not tell."""
+    brighter than muscle and fat 10 to 40 mm away), "T2*w-like" (brighter than all of these, but not so far) or "other";
+    "" where they do not tell."""
     fluid = fluid_over_cord(volume, cord)
     if not isfinite(fluid) or fluid < _DARK_FLUID:
         return "T1w-like" if isfinite(fluid) else ""
@@ -319,8 +323,10 @@ def contrast_of(volume: Volume, cord: Volume) -> str:
         ring, tissue = ((outward >= low) & (outward <= high) for low, high in (_RING_MM, _TISSUE_MM))
         if ring.any() and tissue.any() and (level := float(np.median(grey[tissue]))) > 0:
             ratios.append(float(np.median(grey[ring])) / level)
-    is_t2w = fluid > _BRIGHT_FLUID and ratios and np.median(ratios) > _FLUID_OVER_TISSUE
-    return "T2w-like" if is_t2w else "other"
+    over_tissue = float(np.median(ratios)) if ratios else 0.0
+    if fluid > _BRIGHT_FLUID and over_tissue > _T2W_FLUID_OVER_TISSUE:
+        return "T2w-like"
+    return "T2*w-like" if fluid > _T2STARW_FLUID and over_tissue > _T2STARW_FLUID_OVER_TISSUE else "other"
 
 
 def check_image_of(volume: Volume, cord: Volume) -> list[Flag]:

@@ -157,7 +157,7 @@ def calibrate_checkpoint(checkpoint: Checkpoint, held_out: Slices, device: torch
         "area_percent_after": fit.area_percent_after,
     }
     scores = {**checkpoint.scores, "calibration": figures}
-    calibration = replace(fit.calibration, t2w_threshold=checkpoint.calibration.t2w_threshold)
+    calibration = replace(fit.calibration, bright_fluid_threshold=checkpoint.calibration.bright_fluid_threshold)
     save_checkpoint(replace(checkpoint, calibration=calibration, scores=scores), path)
     return fit
 
@@ -187,7 +187,7 @@ def average_models(paths: Sequence[Path], output: Path) -> Checkpoint:
             )
     weights = {name: _mean([model.weights[name] for model in models]) for name in first.weights}
     provenance = {**first.provenance, "mean_of": [model.sha256 for model in models]}
-    kept = Calibration(t2w_threshold=first.calibration.t2w_threshold)
+    kept = Calibration(bright_fluid_threshold=first.calibration.bright_fluid_threshold)
     mean = replace(first, weights=weights, provenance=provenance, calibration=kept, scores={})
     return save_checkpoint(mean, output)
 

@@ -124,7 +124,11 @@ def build_parser() -> Parser:
     alike.add_argument("--seed", type=int, default=7)
     alike.add_argument("--keep", type=float, default=0.0, metavar="SHARE", help="of the model's weights in the mean")
     alike.add_argument(
-        "--t2w-threshold", type=float, default=0.5, metavar="P", help="probability of the outline on T2w-like images"
+        "--bright-fluid-threshold",
+        type=float,
+        default=0.5,
+        metavar="P",
+        help="probability of the outline on T2w and T2*w images",
     )
     alike.add_argument("--output", type=Path, required=True, metavar="FILE", help="weights file to write")
 
@@ -249,7 +253,9 @@ def _same_answer(arguments: argparse.Namespace, reporter: Reporter) -> None:
             arguments.updates, arguments.seed, lambda update: reporter.progress("updates", update, arguments.updates),
             arguments.keep,
         )  # fmt: skip
-    taught = replace(taught, calibration=replace(taught.calibration, t2w_threshold=arguments.t2w_threshold))
+    taught = replace(
+        taught, calibration=replace(taught.calibration, bright_fluid_threshold=arguments.bright_fluid_threshold)
+    )
     reporter.text(f"{arguments.output} (SHA-256 {save_checkpoint(taught, arguments.output).sha256})")
 
 

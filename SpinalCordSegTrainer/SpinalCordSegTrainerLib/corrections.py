@@ -6,6 +6,9 @@ starting model draws otherwise, half slices that it draws just so, but for the n
 may go on. The rest are rehearsal slices, whose target is what the starting model draws on them, so that its areas on
 other scanners stay near where they were (Li and Hoiem 2017, Learning without forgetting, arXiv:1606.09282): simulated
 ones, which ship with the models, and each once more through a random curve of grey values that makes its cord dark.
+
+Where the corrected images have bright fluid (T2w, T2*w), the outline that their rater draws is a threshold of the
+model for such images alone, fitted by area before and after the training, so that it moves no outline on others.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, special
 from torch import nn
 
 from SpinalCordSegLib.errors import Cancelled, TrainingDataError
@@ -32,6 +35,7 @@ from SpinalCordSegLib.model.checkpoint import (
     checkpoint_network,
     package_models_folder,
 )
+from SpinalCordSegLib.quality_control import BRIGHT_FLUID_CONTRASTS, contrast_of
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegTrainerLib.augmentation import remap
 from SpinalCordSegTrainerLib.batches import BatchSampler, Slices, on_device, slice_counts, validate
@@ -141,7 +145,8 @@ def learn_from_corrections(
         RECIPE, name=f"{base.name}-corrected", network=base.network, normalisation=base.normalisation, seed=seed,
         precision="mixed" if fast else "float32",
     )  # fmt: skip
-    learner = _Learner(base, rehearsal, config, device, stopped)
+    has_bright_fluid = np.mean([_has_bright_fluid(case) for case in cases]) > 0.5
+    learner = _Learner(base, rehearsal, config, device, stopped, has_bright_fluid)
     everybody = sorted(set(cache.info.subjects))
     held_out = _held_out(everybody, seed)
     updates, total = learner.updates, learner.updates * (len(held_out) + 1)
@@ -179,6 +184,11 @@ def _changed(case: LabelledCase, drawn: Masks, only_labelled: bool) -> NDArray[n
     return both[:, label.any(axis=(1, 2))] if only_labelled else both
 
 
+def _has_bright_fluid(case: LabelledCase) -> bool:
+    loaded = load_case(case)
+    return contrast_of(loaded.image, loaded.mask) in BRIGHT_FLUID_CONTRASTS
+
+
 def _held_out(subjects: Sequence[str], seed: int) -> list[tuple[str, ...]]:
     """Whom the judged models do not see: nobody of one patient, each of a few in turn, a third of more."""
     if len(subjects) == 1:
@@ -197,8 +207,10 @@ class _Learner:
         config: TrainingConfig,
         device: torch.device,
         stopped: Callable[[], bool],
+        has_bright_fluid: bool,
     ) -> None:
         self._base, self._config, self._device, self._stopped = base, config, device, stopped
+        self._has_bright_fluid = has_bright_fluid
         self.updates = config.updates_per_epoch or 0
         people = sorted(set(rehearsal.info.subjects))
         is_dark = _has_dark_cord(rehearsal)
@@ -239,33 +251,38 @@ class _Learner:
         config, network = self._config, self._network(self._base)
         optimiser = torch.optim.Adam(network.parameters())
         sampler = BatchSampler((*corrected, *self._rehearsed), config)
+        to_learn = _Shifted(network, -self._outline(network, corrected) if self._has_bright_fluid else 0.0)
         for update in range(self.updates):
             if self._stopped():
                 raise Cancelled("stopped; nothing was kept")
             rate = learning_rate(config.rate, update, self.updates, update / self.updates)
-            learn(network, optimiser, rate, sampler.batch(update), config, Processes(device=self._device))
+            before, after = (sum(sampler.drawn(one)[: len(corrected)]) for one in (update, update + 1))
+            to_learn.count = after - before
+            learn(to_learn, optimiser, rate, sampler.batch(update), config, Processes(device=self._device))
             progress(update + 1)
         start, end = self._network(self._base).state_dict(), copy.deepcopy(network.state_dict())
         for share in _SHARES:
             mean = {name: torch.lerp(start[name], one, share) for name, one in end.items() if one.is_floating_point()}
             network.load_state_dict(mean, strict=False)
-            model = self._calibrated(network, corrected[0])
+            model = self._calibrated(network, corrected)
             old = self._old_effect(model)
             if old.is_small:
                 break
         return model, old
 
-    def _calibrated(self, network: nn.Module, corrected: Slices) -> Checkpoint:
+    def _calibrated(self, network: nn.Module, corrected: Sequence[Slices]) -> Checkpoint:
         """The area on the rehearsal slices is that of the starting model."""
-        targets, kept = self._rehearsed[0].cache, np.concatenate([part.indices for part in self._rehearsed])
-        wanted = (targets.read(kept)[1] > 0.5).mean()
-        logits = self._logits(network, targets, kept).numpy()
-        shift = float(np.quantile(logits, 1 - wanted)) if 0 < wanted < 1 else 0.0
+        shift, threshold = self._outline(network, self._rehearsed), self._base.calibration.bright_fluid_threshold
+        if self._has_bright_fluid:
+            threshold = float(special.expit(self._outline(network, corrected) - shift))
         weights = {name: values.cpu().numpy() for name, values in network.state_dict().items()}
-        # Corrected images with dark cords teach where their outline lies: at 0.5.
-        corrects_dark = _has_dark_cord(corrected.cache)[corrected.indices].mean() > 0.5
-        t2w_threshold = 0.5 if corrects_dark else self._base.calibration.t2w_threshold
-        return replace(self._base, weights=weights, calibration=Calibration(1.0, -shift, t2w_threshold))
+        return replace(self._base, weights=weights, calibration=Calibration(1.0, -shift, threshold))
+
+    def _outline(self, network: nn.Module, parts: Sequence[Slices]) -> float:
+        """The logit above which the network's area is that of the coverage, summed over slices of one cache."""
+        cache, indices = parts[0].cache, np.concatenate([part.indices for part in parts])
+        wanted = (cache.read(indices)[1] > 0.5).mean()
+        return float(np.quantile(self._logits(network, cache, indices), 1 - wanted)) if 0 < wanted < 1 else 0.0
 
     def _on_old(self, model: Checkpoint) -> list[dict[str, Any]]:
         """Scores on the rehearsal slices held out, against the cord as it was simulated: of each look."""
@@ -281,6 +298,18 @@ class _Learner:
             for one, two in zip(self._before, self._on_old(model), strict=True)
         ]
         return max(effects, key=lambda one: (not one.is_small, abs(one.area_percent[1] - one.area_percent[0])))
+
+
+class _Shifted(nn.Module):
+    """``network``, the logits of the first ``count`` slices of a batch moved by ``shift``."""
+
+    def __init__(self, network: nn.Module, shift: float) -> None:
+        super().__init__()
+        self.network, self.shift, self.count = network, shift, 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.network(images)
+        return logits + self.shift * (torch.arange(len(images), device=logits.device) < self.count)[:, None, None, None]
 
 
 def _has_dark_cord(cache: SliceCache) -> NDArray[np.bool_]:

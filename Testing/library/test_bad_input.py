@@ -516,11 +516,14 @@ def test_bright_fluid_is_no_t1w(neck: Phantom) -> None:
     assert "contrast" not in kinds(neck, (1, 1, 1), neck.image)
     bright = neck.image.with_voxels(1000 - neck.image.voxels)
     assert "contrast" in kinds(neck, (1, 1, 1), bright)
-    assert [contrast_of(one, neck.mask) for one in (neck.image, bright)] == ["T1w-like", "other"]
+    assert [contrast_of(one, neck.mask) for one in (neck.image, bright)] == ["T1w-like", "T2*w-like"]
     cord = neck.mask.voxels > 0
     fluid = ndimage.binary_dilation(cord, np.ones((1, 9, 9)))
-    t2w = neck.image.with_voxels(np.select([cord, fluid], [300.0, 900.0], 100.0))
-    assert contrast_of(t2w, neck.mask) == "T2w-like"
+    t2w, with_mt = (
+        neck.image.with_voxels(np.select([cord, fluid], [300.0, grey], tissue))
+        for grey, tissue in ((900.0, 100.0), (400.0, 390.0))
+    )
+    assert [contrast_of(one, neck.mask) for one in (t2w, with_mt)] == ["T2w-like", "other"]
     assert contrast_of(t2w, neck.mask.with_voxels(cord & False)) == ""
 
 

@@ -68,7 +68,7 @@ def test_the_outline_of_t2w_images_is_at_the_models_own_threshold(phantom, perfe
     cord = phantom.coverage.ijk
     near = ndimage.gaussian_filter(cord, (4, 3, 0)) > 0.05
     image = phantom.image.with_ijk(np.where(cord > 0, 120.0, np.where(near, fluid, 50)).astype(np.float32))
-    checkpoint = SimpleNamespace(**vars(CHECKPOINT), calibration=Calibration(t2w_threshold=0.2))
+    checkpoint = SimpleNamespace(**vars(CHECKPOINT), calibration=Calibration(bright_fluid_threshold=0.2))
     case = segment_image(_image(image), checkpoint, SegmentOptions(threshold=asked))
     assert case.threshold == used
     drawn = segment_image(_image(image), checkpoint, SegmentOptions(threshold=used)).mask

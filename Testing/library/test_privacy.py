@@ -314,21 +314,21 @@ def visits(neck: Any, tmp_path: Path) -> Any:
 
 
 def test_visits_of_two_patients_are_refused(visits: Any, tmp_path: Path, capsys: Any) -> None:
-    only_id, two = {"PatientID": "777"}, {"PatientID": "777", "PatientSex": "M"}
+    only_id, two = {"PatientID": "QX777"}, {"PatientID": "QX777", "PatientSex": "M"}
     for changes, words in ((only_id, "another patient ID;"), (two, "another patient ID and sex;")):
         assert visits(changes) == 2
         error = capsys.readouterr().err
-        assert "visits 1 and 2 are of different patients" in error and words in error and "777" not in error
+        assert "visits 1 and 2 are of different patients" in error and words in error and "QX777" not in error
         assert ("--same-person" in error) is (changes is only_id)
     assert [visits(changes, "--same-person") for changes in (two, only_id)] == [2, 0]
     (run,) = json.loads((tmp_path / "out" / "follow_up.json").read_text(encoding="utf-8"))["runs"]
     assert run["beside"][0] == "another patient ID, said to be the same person's"
     report = (tmp_path / "visit1" / "report.json").read_text(encoding="utf-8")
-    assert not any(text in report for text in ("00123456", "777", "19660101"))
+    assert not any(text in report for text in ("00123456", "QX777", "19660101"))
 
 
 def test_headers_of_images_given_with_the_visits_count_too(visits: Any, neck: Any, tmp_path: Path, capsys: Any) -> None:
-    other = neck.write(tmp_path / "other", lambda k: {"PatientID": "777"})
+    other = neck.write(tmp_path / "other", lambda k: {"PatientID": "QX777"})
     assert visits({}, "--image", str(tmp_path / "series0"), "--image", str(other)) == 2
     assert "visit 2: the case and its image are of different patients" in capsys.readouterr().err
     assert visits({"PatientID": "ANON", "PatientBirthDate": "", "PatientSex": "O"}) == 0
@@ -337,7 +337,7 @@ def test_headers_of_images_given_with_the_visits_count_too(visits: Any, neck: An
 def test_nothing_of_one_patient_goes_into_a_case_of_another(neck: Any, tmp_path: Path, capsys: Any) -> None:
     own = neck.write(tmp_path / "own")
     case = neck.finish(own, tmp_path / "case")
-    relabelled = neck.write(tmp_path / "relabelled", lambda k: {"PatientID": "777"})
+    relabelled = neck.write(tmp_path / "relabelled", lambda k: {"PatientID": "QX777"})
     assert main(["export", str(case), "--dicom", str(relabelled), "--output", str(tmp_path / "out")]) == 2
     assert "not of the case's patient: its header states another patient ID" in capsys.readouterr().err
     correct = ["correct", str(case), str(case / "mask.nii.gz"), "--image"]

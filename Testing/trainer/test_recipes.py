@@ -447,7 +447,7 @@ def test_every_weight_is_the_mean(tmp_path: Path, capsys: pytest.CaptureFixture[
             assert tensor == pytest.approx(np.mean([model.weights[name] for model in models], axis=0), abs=1e-6)
         else:
             assert np.array_equal(tensor, models[0].weights[name])
-    assert (mean.version, mean.calibration, mean.scores) == ("0", Calibration(t2w_threshold=0.25), {})
+    assert (mean.version, mean.calibration, mean.scores) == ("0", Calibration(bright_fluid_threshold=0.25), {})
     assert mean.provenance["mean_of"] == [model.sha256 for model in models]
 
 
@@ -501,7 +501,9 @@ def test_kept_in_the_weights_file(discs: SliceCache, tmp_path: Path, monkeypatch
     model = replace(_model(tmp_path / "m.safetensors", 0), normalisation=NormalisationConfig())
     fit = calibrate_checkpoint(model, Slices(discs, np.arange(10)), CPU, tmp_path / "c.safetensors")
     written = load_checkpoint(tmp_path / "c.safetensors")
-    assert written.calibration == replace(fit.calibration, t2w_threshold=model.calibration.t2w_threshold)
+    assert written.calibration == replace(
+        fit.calibration, bright_fluid_threshold=model.calibration.bright_fluid_threshold
+    )
     assert written.scores["calibration"]["slices"] == 9
 
 

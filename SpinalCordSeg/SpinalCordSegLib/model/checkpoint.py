@@ -141,20 +141,23 @@ class NetworkConfig:
 @dataclass(frozen=True)
 class Calibration:
     """Applied to the network's logits before the sigmoid: scale·logit + bias. The default changes nothing.
-    ``t2w_threshold``: the probability at which raters draw the outline on T2w-like images; on others it is 0.5.
+    ``bright_fluid_threshold``: the probability at which raters draw the outline on T2w and T2*w images, whose fluid is
+    brighter than the cord; on others it is 0.5.
 
     Raises ConfigurationError unless scale is finite and positive, bias is finite and the threshold between 0 and 1.
     """
 
     scale: float = 1.0
     bias: float = 0.0
-    t2w_threshold: float = 0.5
+    bright_fluid_threshold: float = 0.5
 
     def __post_init__(self) -> None:
-        if not (isfinite(self.scale) and self.scale > 0 and isfinite(self.bias) and 0 < self.t2w_threshold < 1):
+        if not (
+            isfinite(self.scale) and self.scale > 0 and isfinite(self.bias) and 0 < self.bright_fluid_threshold < 1
+        ):
             raise ConfigurationError(
-                f"calibration scale {self.scale}, bias {self.bias}, T2w threshold {self.t2w_threshold}: expected a"
-                " positive and a finite number, and one between 0 and 1"
+                f"calibration scale {self.scale}, bias {self.bias}, bright-fluid threshold"
+                f" {self.bright_fluid_threshold}: expected a positive and a finite number, and one between 0 and 1"
             )
 
 
