@@ -4,8 +4,7 @@ BatchNorm keeps the statistics of the starting model: its own come from crops ab
 people break it before the first update. A third of each batch is from the corrected cases: half of it slices that the
 starting model draws otherwise, half slices that it draws just so, but for the neighbours of the former, where a fault
 may go on. The rest are rehearsal slices, whose target is what the starting model draws on them, so that its areas on
-other scanners stay near where they were (Li and Hoiem 2017, Learning without forgetting, arXiv:1606.09282): simulated
-ones, which ship with the models, and each once more through a random curve of grey values that makes its cord dark.
+other scanners stay near where they were (Li and Hoiem 2017, Learning without forgetting, arXiv:1606.09282).
 
 Where the corrected images have bright fluid (T2w, T2*w), the outline that their rater draws is a threshold of the
 model for such images alone, fitted by area before and after the training, so that it moves no outline on others.
@@ -37,9 +36,8 @@ from SpinalCordSegLib.model.checkpoint import (
 )
 from SpinalCordSegLib.quality_control import BRIGHT_FLUID_CONTRASTS, contrast_of
 from SpinalCordSegLib.version import SOFTWARE_VERSION
-from SpinalCordSegTrainerLib.augmentation import remap
 from SpinalCordSegTrainerLib.batches import BatchSampler, Slices, on_device, slice_counts, validate
-from SpinalCordSegTrainerLib.config import SMALL, AugmentConfig, CropConfig, RateConfig, TrainingConfig
+from SpinalCordSegTrainerLib.config import SMALL, CropConfig, RateConfig, TrainingConfig
 from SpinalCordSegTrainerLib.dataset import LabelledCase, load_case
 from SpinalCordSegTrainerLib.distributed import Processes, cpu_has_bfloat16
 from SpinalCordSegTrainerLib.evaluation import CaseScore, Evaluation, Masks, model_masks
@@ -53,9 +51,8 @@ REHEARSAL = "rehearsal.npz"
 _HELD_OUT = 5  # of the simulated people every fifth is for judging
 _MOST_FOLDS = 3  # so many people are judged one by one; of more a third is held out once
 _MOST_DICE_LOSS, _MOST_AREA_CHANGE = 0.003, 1.0  # the latter in points of %
+_REHEARSED = 2.0  # times as many slices of a batch as corrected ones
 _SHARES = (1.0, 0.75, 0.5, 0.25)  # of the new weights in their mean with the old
-
-_DARK = AugmentConfig(remap_probability=1.0, bright_cord_share=0.0, least_contrast=0.15)
 
 RECIPE = replace(
     SMALL,
@@ -78,15 +75,6 @@ def read_rehearsal(path: Path | None = None) -> SliceCache:
             return SliceCache(path.with_suffix(""), file["images"], file["coverage"], info)
     except (OSError, ValueError, KeyError) as error:
         raise TrainingDataError(f"{path}: cannot be read ({error}); install SpinalCordSeg again") from error
-
-
-def with_dark_copies(cache: SliceCache) -> SliceCache:
-    """Each slice once more, its cord darker than what is around it: few of the simulated ones look like T2*w or MT."""
-    images, cord = (torch.from_numpy(one) for one in cache.read(np.arange(len(cache))))
-    dark = (remap(images, cord, _DARK, torch.Generator().manual_seed(0)) * 255).round().byte().numpy()
-    info = replace(cache.info, subjects=2 * cache.info.subjects, centres=2 * cache.info.centres)
-    both = np.concatenate([cache.images, dark]), np.concatenate([cache.coverage, cache.coverage])
-    return SliceCache(cache.folder, *both, info)
 
 
 @dataclass(frozen=True)
@@ -137,7 +125,7 @@ def learn_from_corrections(
     or no case can be used, ConfigurationError for a model or a cache that is normalised otherwise than those slices.
     """
     began, device = time.monotonic(), device or torch.device("cpu")
-    rehearsal = with_dark_copies(read_rehearsal())
+    rehearsal = read_rehearsal()
     for one in (rehearsal, cache):
         check_normalisation(one, base.normalisation)
     fast = device.type == "cuda" or cpu_has_bfloat16()
@@ -145,7 +133,7 @@ def learn_from_corrections(
         RECIPE, name=f"{base.name}-corrected", network=base.network, normalisation=base.normalisation, seed=seed,
         precision="mixed" if fast else "float32",
     )  # fmt: skip
-    has_bright_fluid = np.mean([_has_bright_fluid(case) for case in cases]) > 0.5
+    has_bright_fluid = 2 * sum(map(_has_bright_fluid, cases)) > len(cases)
     learner = _Learner(base, rehearsal, config, device, stopped, has_bright_fluid)
     everybody = sorted(set(cache.info.subjects))
     held_out = _held_out(everybody, seed)
@@ -213,19 +201,12 @@ class _Learner:
         self._has_bright_fluid = has_bright_fluid
         self.updates = config.updates_per_epoch or 0
         people = sorted(set(rehearsal.info.subjects))
-        is_dark = _has_dark_cord(rehearsal)
-
-        def of_each_look(subjects: set[str]) -> list[NDArray[np.int64]]:
-            chosen = slices_of(rehearsal, subjects)
-            return [part for part in (chosen[is_dark[chosen]], chosen[~is_dark[chosen]]) if len(part)]
-
         judged = set(people[::_HELD_OUT])
-        self._judged = [Slices(rehearsal, part) for part in of_each_look(judged)]
+        self._judged = Slices(rehearsal, slices_of(rehearsal, judged))
         self._before = self._on_old(base)
         drawn = torch.sigmoid(self._logits(self._network(base), rehearsal))
         targets = replace(rehearsal, coverage=drawn.half().numpy())
-        # Those of each look take a third of a batch.
-        self._rehearsed = [Slices(targets, part) for part in of_each_look(set(people) - judged)]
+        self._rehearsed = Slices(targets, slices_of(rehearsal, set(people) - judged), _REHEARSED)
 
     def _network(self, model: Checkpoint) -> nn.Module:
         """With the calibration within its last layer: it learns the logits that it is used with."""
@@ -250,7 +231,7 @@ class _Learner:
         arXiv:2109.01903). ``progress``: updates done."""
         config, network = self._config, self._network(self._base)
         optimiser = torch.optim.Adam(network.parameters())
-        sampler = BatchSampler((*corrected, *self._rehearsed), config)
+        sampler = BatchSampler((*corrected, self._rehearsed), config)
         to_learn = _Shifted(network, -self._outline(network, corrected) if self._has_bright_fluid else 0.0)
         for update in range(self.updates):
             if self._stopped():
@@ -272,7 +253,7 @@ class _Learner:
 
     def _calibrated(self, network: nn.Module, corrected: Sequence[Slices]) -> Checkpoint:
         """The area on the rehearsal slices is that of the starting model."""
-        shift, threshold = self._outline(network, self._rehearsed), self._base.calibration.bright_fluid_threshold
+        shift, threshold = self._outline(network, [self._rehearsed]), self._base.calibration.bright_fluid_threshold
         if self._has_bright_fluid:
             threshold = float(special.expit(self._outline(network, corrected) - shift))
         weights = {name: values.cpu().numpy() for name, values in network.state_dict().items()}
@@ -284,20 +265,14 @@ class _Learner:
         wanted = (cache.read(indices)[1] > 0.5).mean()
         return float(np.quantile(self._logits(network, cache, indices), 1 - wanted)) if 0 < wanted < 1 else 0.0
 
-    def _on_old(self, model: Checkpoint) -> list[dict[str, Any]]:
-        """Scores on the rehearsal slices held out, against the cord as it was simulated: of each look."""
+    def _on_old(self, model: Checkpoint) -> dict[str, Any]:
+        """Scores on the rehearsal slices held out, against the cord as it was simulated."""
         size, network = self._config.validation.batch_size, self._network(model)
-        return [
-            validate(*slice_counts(network, [part], self._config.loss, size, self._device)) for part in self._judged
-        ]
+        return validate(*slice_counts(network, [self._judged], self._config.loss, size, self._device))
 
     def _old_effect(self, model: Checkpoint) -> Effect:
-        """On slices of the look, dark cord or bright, that changed too much, else of that whose area moved more."""
-        effects = [
-            Effect((one["dice"], two["dice"]), (one["area_percent"], two["area_percent"]), one["n_slices"])
-            for one, two in zip(self._before, self._on_old(model), strict=True)
-        ]
-        return max(effects, key=lambda one: (not one.is_small, abs(one.area_percent[1] - one.area_percent[0])))
+        one, two = self._before, self._on_old(model)
+        return Effect((one["dice"], two["dice"]), (one["area_percent"], two["area_percent"]), one["n_slices"])
 
 
 class _Shifted(nn.Module):
@@ -310,15 +285,6 @@ class _Shifted(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.network(images)
         return logits + self.shift * (torch.arange(len(images), device=logits.device) < self.count)[:, None, None, None]
-
-
-def _has_dark_cord(cache: SliceCache) -> NDArray[np.bool_]:
-    """Of each slice: whether the cord is darker than what is around it. (n,)"""
-    images, cord = cache.read(np.arange(len(cache)))
-    inside = cord > 0.9
-    around = ndimage.binary_dilation(cord > 0, np.ones((1, 3, 3)), iterations=3) & (cord == 0)
-    inner, outer = ((images * part).sum((1, 2)) / part.sum((1, 2)).clip(1) for part in (inside, around))
-    return np.asarray(inner < outer)
 
 
 def _effect_on_cases(before: Sequence[CaseScore], after: Sequence[CaseScore]) -> Effect:

@@ -11,7 +11,7 @@ from SpinalCordSegLib.model.checkpoint import default_model, load_card, load_che
 from SpinalCordSegTrainerLib import corrections
 from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.config import CropConfig
-from SpinalCordSegTrainerLib.corrections import Effect, read_rehearsal, verdict, with_dark_copies
+from SpinalCordSegTrainerLib.corrections import Effect, read_rehearsal, verdict
 from SpinalCordSegTrainerLib.slice_cache import CacheInfo, SliceCache, check_normalisation
 
 
@@ -21,9 +21,6 @@ def test_the_rehearsal_slices_are_as_the_shipped_model_sees_them() -> None:
     with_cord = (rehearsal.coverage >= 128).any(axis=(1, 2))
     assert len(rehearsal) >= 300 and 0.8 < with_cord.mean() < 1
     assert rehearsal.folder.with_suffix(".npz").stat().st_size < 3 << 20
-    copies = with_dark_copies(rehearsal)
-    assert copies.images.dtype == rehearsal.images.dtype and len(copies.info.subjects) == len(copies)
-    assert corrections._has_dark_cord(copies)[len(rehearsal) :][with_cord].mean() > 0.8
 
 
 @pytest.fixture
@@ -43,7 +40,9 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_two_corrected_cases_teach_the_model(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("contrast", ["T1w-like", "T2*w-like"])
+def test_two_corrected_cases_teach_the_model(small: Path, contrast: str, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(corrections, "contrast_of", lambda image, mask: contrast)
     words = ["train", str(small / "data"), "--from", str(small / "m.safetensors"), "--output", str(small / "run")]
     assert main([*words, "--device", "cpu"]) == 0
     text = capsys.readouterr().out
@@ -52,6 +51,8 @@ def test_two_corrected_cases_teach_the_model(small: Path, capsys: pytest.Capture
     statistics = [name for name in base.weights if "running_" in name]
     assert statistics and all(np.array_equal(base.weights[name], learnt.weights[name]) for name in statistics)
     assert any(not np.array_equal(one, learnt.weights[name]) for name, one in base.weights.items())
+    moved = learnt.calibration.bright_fluid_threshold != base.calibration.bright_fluid_threshold
+    assert moved == (contrast == "T2*w-like")
     assert learnt.licence == base.licence and learnt.provenance["started_from"]["sha256"] == base.sha256
     assert learnt.scores["corrections"]["new"]["count"] == 2 and learnt.training["patients"] == 2
     assert main([*words, "--device", "cpu"]) == 2 and "holds a model already" in capsys.readouterr().err
