@@ -120,7 +120,7 @@ def _hard_criteria(row: HardRow) -> list[Criterion]:
     criteria = [at_least(row.volume, "slices with cord", row.n_slices, 1)]
     if not np.isnan(row.outline_offset):
         figure = "largest offset of the outline from the half-maximum contour up to C1, pixels"
-        criteria.append(at_most(row.volume, figure, row.outline_offset, 1.0))
+        criteria.append(at_most(row.volume, figure, round(row.outline_offset, 3), 1.0))
     return criteria
 
 
