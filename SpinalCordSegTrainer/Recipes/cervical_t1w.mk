@@ -108,13 +108,13 @@ cervical_t1w: ## Train the model that ships anew, from public data (hours); resu
 	    --set touching=0.2 --output runs/cervical_t1w/alike_c
 	@$(SAME_ANSWER) runs/cervical_t1w/calibrated.safetensors --updates 2600 --seed 7 --output runs/cervical_t1w/alike.safetensors
 	@$(SAME_ANSWER) runs/cervical_t1w/alike.safetensors --teacher runs/cervical_t1w/calibrated.safetensors --updates 2552 --seed 29 \
-	    --bright-fluid-threshold 0.25 --output runs/cervical_t1w/alike_again.safetensors
+	    --bright-fluid-threshold 0.24 --output runs/cervical_t1w/alike_again.safetensors
 	@$(RECIPES) average runs/cervical_t1w/alike.safetensors runs/cervical_t1w/alike_again.safetensors \
 	    --output runs/cervical_t1w/alike_mean.safetensors
 	@$(RECIPES) calibrate runs/cervical_t1w/alike_mean.safetensors --cache runs/cervical_t1w/held_out \
 	    --output runs/cervical_t1w/alike_start.safetensors
 	@$(SAME_ANSWER) runs/cervical_t1w/alike_start.safetensors --teacher runs/cervical_t1w/calibrated.safetensors --updates 2340 \
-	    --seed 61 --bright-fluid-threshold 0.25 --output runs/cervical_t1w/alike_more.safetensors
+	    --seed 61 --bright-fluid-threshold 0.24 --output runs/cervical_t1w/alike_more.safetensors
 	@$(RECIPES) average runs/cervical_t1w/alike_again.safetensors runs/cervical_t1w/alike_more.safetensors \
 	    --output runs/cervical_t1w/alike_last.safetensors
 	@$(RECIPES) calibrate runs/cervical_t1w/alike_last.safetensors --cache runs/cervical_t1w/held_out \
