@@ -24,7 +24,7 @@ INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --no-compile 
 # One thread per process: two test workers with a pool of threads each only get into each other's way.
 test pytest coverage: export OMP_NUM_THREADS ?= 1
 # Packages are compiled once, not by each of some fifty processes anew, where the user's shell asks for no bytecode.
-test pytest coverage: export PYTHONDONTWRITEBYTECODE =
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: help
 help: ## List these commands

@@ -699,8 +699,8 @@ def _record(folder: Path, did: str, who: str, reporter: Reporter) -> None:
 
 def training_set(arguments: Namespace, reporter: Reporter) -> None:
     reviewed = Case.load(arguments.case, needs_slices=False)
-    _report_remarks(arguments.case, reporter)
     mask, state = reviewed.mask, reviewed.review.state
+    _report_remarks(arguments.case, reporter)
     if state not in (ACCEPTED, CORRECTED):
         raise ConfigurationError(
             f'the case is "{state}": a model learns only from what a person corrected or accepted, or it keeps its own'

@@ -95,6 +95,4 @@ def _wall_stages(seconds: dict[str, float], total: float) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    way, volume, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    found = measured(way, volume, folder)
-    print(json.dumps(found))
+    print(json.dumps(measured(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))))

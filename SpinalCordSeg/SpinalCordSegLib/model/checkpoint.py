@@ -366,15 +366,15 @@ def checkpoint_network(checkpoint: Checkpoint) -> nn.Module:
     try:
         network.load_state_dict(weights, assign=True)
     except RuntimeError as error:
-        raise wrong_weights(checkpoint, error) from error
+        raise wrong_weights(checkpoint) from error
     return network.eval()
 
 
-def wrong_weights(checkpoint: Checkpoint, error: Exception) -> ModelFileError:
-    """``error``: what an engine reported that cannot put the weights into their network."""
-    config, details = checkpoint.network, " ".join(str(error).split())[:300]
+def wrong_weights(checkpoint: Checkpoint) -> ModelFileError:
+    """For an engine that cannot put the weights into their network."""
+    config = checkpoint.network
     return ModelFileError(
-        f"{checkpoint.path}: the weights are not those of {config.name} of width {config.width} ({details}):"
+        f"{checkpoint.path}: the weights are not those of {config.name} of width {config.width}:"
         " use weights trained with this network"
     )
 
