@@ -435,7 +435,7 @@ def _write_overview(work: WorkList, folder: Path, reporter: Reporter) -> None:
     for write in (write_workbook, write_review_page):
         try:
             write(work, folder)
-        except (MissingPackageError, OutputError) as error:
+        except (MissingPackageError, OutputError, InputFileError) as error:
             reporter.attention(str(error))
 
 

@@ -166,9 +166,15 @@ def _sheet(table: Path) -> Iterator[str]:
     yield ' topLeftCell="A2" activePane="bottomLeft" state="frozen"/></sheetView></sheetViews><sheetData>'
     head: list[str] = []
     with table.open(encoding="utf-8-sig", newline="") as file:
-        for row in csv.reader(file):
-            head = head or row
-            yield f"<row>{''.join(map(_cell, row, head))}</row>"
+        try:
+            for row in csv.reader(file):
+                head = head or row
+                yield f"<row>{''.join(map(_cell, row, head))}</row>"
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise OutputError(
+                f"{table} is no longer CSV UTF-8, another program saved it so: tables.xlsx stays as it was until"
+                f" {table.name} is saved as CSV UTF-8 or deleted"
+            ) from error
     yield "</sheetData></worksheet>"
 
 

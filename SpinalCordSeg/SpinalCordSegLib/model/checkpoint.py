@@ -366,15 +366,16 @@ def checkpoint_network(checkpoint: Checkpoint) -> nn.Module:
     try:
         network.load_state_dict(weights, assign=True)
     except RuntimeError as error:
-        raise wrong_weights(checkpoint) from error
+        raise wrong_weights(checkpoint, error) from error
     return network.eval()
 
 
-def wrong_weights(checkpoint: Checkpoint) -> ModelFileError:
-    """For an engine that cannot put the weights into their network."""
-    config = checkpoint.network
+def wrong_weights(checkpoint: Checkpoint, error: Exception) -> ModelFileError:
+    """``error``: what an engine reported that cannot put the weights into their network."""
+    text = " ".join(str(error).split()).rpartition(" : ")[2]  # without ONNX Runtime's name and number of the error
+    config, details = checkpoint.network, text[:300]
     return ModelFileError(
-        f"{checkpoint.path}: the weights are not those of {config.name} of width {config.width}:"
+        f"{checkpoint.path}: the weights are not those of {config.name} of width {config.width} ({details}):"
         " use weights trained with this network"
     )
 

@@ -48,7 +48,7 @@ class CpuEngine:
                 onnx_model(checkpoint), options, providers=["CPUExecutionProvider"]
             )
         except self._errors as error:
-            raise wrong_weights(checkpoint) from error
+            raise wrong_weights(checkpoint, error) from error
         self.name = f"onnxruntime {onnxruntime.__version__}"
         self.takes_windows = any(taken.name == WINDOW for taken in self._session.get_inputs())
 
