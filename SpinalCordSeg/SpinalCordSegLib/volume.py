@@ -20,6 +20,7 @@ from SpinalCordSegLib.errors import ConfigurationError, GeometryError
 _ENDS = ("SI", "PA", "LR")  # of slices, rows and columns: where they run to, and where from
 _MAX_SHEAR = 1e-3  # cosine between two grid axes; file headers in float32 stay under 1e-5
 _LARGEST_SPACING_MM = 200.0  # the thickest slabs have half of it
+_FARTHEST_MM = 1e5  # from the scanner's middle; no room is so large
 _SMALLEST_SPACING_MM = 0.01  # a fifth of what microscopy of a specimen has
 _OFF_THE_GRID = 0.02  # of a voxel: headers in float32 stay far below it
 _TURNED_DEG = 0.02
@@ -188,6 +189,8 @@ def check_grid(shape: tuple[int, ...], ijk_to_ras: NDArray[np.float64]) -> None:
         raise GeometryError(f"the volume is empty: shape {tuple(shape)}")
     if ijk_to_ras.shape != (4, 4) or not np.isfinite(ijk_to_ras).all():
         raise GeometryError("the ijk→RAS matrix is not a finite 4×4 matrix: the header is damaged")
+    if (farthest_mm := np.abs(ijk_to_ras[:3, 3]).max()) > _FARTHEST_MM:
+        raise GeometryError(f"the first voxel lies {farthest_mm:g} mm off the scanner's middle: the header is damaged")
     columns = ijk_to_ras[:3, :3]
     spacing = np.linalg.norm(columns, axis=0)
     if not _SMALLEST_SPACING_MM <= spacing.min() <= spacing.max() <= _LARGEST_SPACING_MM:

@@ -135,6 +135,7 @@ def changed(row: int, column: int, value: float) -> np.ndarray:
     [
         ((4, 5, 6), changed(0, 1, 0.3), "sheared"),
         ((4, 5, 6), changed(1, 1, 0.0), "which no MR volume has"),
+        ((4, 5, 6), changed(2, 3, -1e30), "lies 1e[+]30 mm off"),
         ((4, 5, 6), changed(0, 0, np.nan), "not a finite 4×4 matrix"),
         ((4, 5, 6), np.eye(3), "not a finite 4×4 matrix"),
         ((4, 5, 6, 2), np.eye(4), "4 dimensions"),
