@@ -256,7 +256,7 @@ def training(folder: Path, target: Path) -> None:
         ui.dataEdit.text = str(write_cases(folder / "necks", 6))
         ui.runEdit.text = str(folder / "run")
         ui.nameEdit.text = "Clinic A"
-        ui.epochsBox.value, ui.batchBox.value, ui.sweepBox.value = _EPOCHS, 4, 200
+        ui.epochsBox.value, ui.batchBox.value, ui.sweepBox.value = _EPOCHS, 4, 300
         ui.moreEdit.text = QUICK.replace("width=1", "width=4") + " rate.half_cycle_epochs=4"
         picture(widget, _STATES / "train-ready.png")
         epochs = folder / "run" / "epochs.csv"

@@ -217,19 +217,21 @@ def add_learning(parser: Parser) -> None:
 
 def base_configuration(arguments: argparse.Namespace) -> TrainingConfig:
     """The configuration file (of a run that goes on its own), or the defaults, with the settings put in."""
-    from SpinalCordSegTrainerLib.config import SMALL, TrainingConfig, read_config, with_settings
+    from SpinalCordSegTrainerLib.config import read_config, with_settings
 
     path = arguments.config or (arguments.output / "config.json" if arguments.resume else None)
-    small = arguments.recipe == "small"
-    if small and (arguments.config is not None or arguments.start is not None):
+    if arguments.recipe == "small" and (arguments.config is not None or arguments.start is not None):
         raise ConfigurationError("--recipe small starts from nothing: leave out --config and --from")
-    if path is not None:
-        config = read_config(path)
-    elif small:
-        config = SMALL
-    else:
-        config = TrainingConfig(best_by="loss") if arguments.recipe == "paper" else TrainingConfig()
-    return with_settings(config, arguments.settings)
+    if path is None:
+        return _begun_by(arguments.recipe, arguments.settings)
+    return with_settings(read_config(path), arguments.settings)
+
+
+def _begun_by(recipe: str | None, settings: Sequence[str]) -> TrainingConfig:
+    from SpinalCordSegTrainerLib.config import SMALL, TrainingConfig, with_settings
+
+    config = {"small": SMALL, "paper": TrainingConfig(best_by="loss")}.get(recipe or "", TrainingConfig())
+    return with_settings(config, settings)
 
 
 def configuration(arguments: argparse.Namespace, reporter: Reporter) -> TrainingConfig:
@@ -247,7 +249,9 @@ def configuration(arguments: argparse.Namespace, reporter: Reporter) -> Training
     chosen, data = base_configuration(arguments), arguments.data
     if arguments.resume and arguments.config is None:
         start, split, policies = arguments.start, arguments.split, {source.policy for source in chosen.sources}
+        recipe = None if arguments.recipe is None else _begun_by(arguments.recipe, arguments.settings)
         other = {
+            "--recipe": recipe is not None and (recipe.network, recipe.loss) != (chosen.network, chosen.loss),
             "--from": start is not None and str(find_model(start)) != chosen.from_model,
             "--split": split is not None and read_split(split).validation != chosen.validation.subjects,
             "--augment": arguments.augment and "standard" not in policies,
@@ -330,6 +334,8 @@ def write_slices(
     written, problems = cache_cases(matched.cases, folder, config.normalisation, progress=progress, **options)
     for name, reason in (*matched.problems, *problems):
         reporter.error(f"left out: {reason}", "TrainingDataError", name)
+    if matched.unlabelled:
+        reporter.text(f"left out, without a label map: {_named([path.name for path in matched.unlabelled])}")
     used, patients = len(written.info.source["cases"]), patients_text(len(set(written.info.subjects)))
     reporter.text(f"{len(written)} slices of {used} of {len(matched.cases)} cases, {patients}: {folder}")
 
@@ -380,8 +386,12 @@ def _train(arguments: argparse.Namespace, reporter: Reporter) -> int:
 def _who_is_held_out(parts: Sequence[Split]) -> str:
     trained = {(part.kind, one) for part in parts for one in part.training}
     held_out = sorted({one for part in parts for one in part.validation})
-    names = ", ".join(held_out[:_MOST_NAMES]) + (" …" if len(held_out) > _MOST_NAMES else "")
+    names = _named(held_out)
     return f"{patients_text(len(trained))} to train on, {len(held_out)} held out" + (f": {names}" if names else "")
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MOST_NAMES]) + (" …" if len(names) > _MOST_NAMES else "")
 
 
 def _next_of_training(arguments: argparse.Namespace, model: Path) -> str:
@@ -418,16 +428,26 @@ def _is_for_corrections(arguments: argparse.Namespace, reporter: Reporter) -> bo
         )
     if arguments.recipe is not None:
         return bool(arguments.recipe == "corrections")
-    if arguments.data is None or any(asked) or is_slice_cache(arguments.data) or "WORLD_SIZE" in os.environ:
+    data, begun = arguments.data, arguments.resume or arguments.config is not None
+    if data is None or begun or is_slice_cache(data) or "WORLD_SIZE" in os.environ:
         return False
     count = len(matched_files(arguments).cases)
-    few = count < _FEW_CASES
-    reporter.text(
-        f"{count} cases, under {_FEW_CASES}: too few to train from scratch, so a trained model learns from them, beside"
-        " rehearsal slices (--recipe small trains from scratch, --recipe paper as published)"
-        if few
-        else f"{count} cases: trained from scratch by the recipe of Bueno et al. 2022, the best epoch by loss and area"
-    )
+    few = count < _FEW_CASES and not any(asked)
+    start = "from scratch" if arguments.start is None else f"from {arguments.start}"
+    published = f"trained {start} by the recipe of Bueno et al. 2022"
+    if few:
+        text = (
+            f"{count} cases, under {_FEW_CASES}: too few to train from scratch, so a trained model learns from them,"
+            " beside rehearsal slices (--recipe small trains from scratch, --recipe paper as published)"
+        )
+    elif count < _FEW_CASES:
+        text = (
+            f"{count} cases, few for this: {published}, since settings are given (without any, a trained model learns"
+            " from so few; --recipe small is made for 8 to 60)"
+        )
+    else:
+        text = f"{count} cases: {published}, the best epoch by loss and area"
+    reporter.text(text)
     return few
 
 

@@ -160,5 +160,9 @@ def test_a_run_goes_on_as_it_was_begun(data: Path, tmp_path: Path, capsys: pytes
     resumed = ["train", str(data), "--resume", "--output", str(run), "--device", "cpu"]
     assert train([*resumed, "--augment"]) == 2
     assert "--augment: a run goes on as it was begun" in capsys.readouterr().err
+    assert train([*resumed, "--recipe", "small"]) == 2
+    assert "--recipe: a run goes on as it was begun" in capsys.readouterr().err
+    assert train([*resumed, "--recipe", "paper"]) == 2
+    assert "no sources" in capsys.readouterr().err
     assert train(resumed) == 2
     assert "no sources" in capsys.readouterr().err  # beyond that: this run is no more than a folder
