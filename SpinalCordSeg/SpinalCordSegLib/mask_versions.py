@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from SpinalCordSegLib.errors import ConfigurationError, InputFileError, SpinalCordSegError, WouldReplaceError
+from SpinalCordSegLib.errors import (
+    ConfigurationError,
+    InputFileError,
+    OutputError,
+    SpinalCordSegError,
+    WouldReplaceError,
+)
 from SpinalCordSegLib.files import json_object, output_errors, remove_abandoned_parts, write_json
 from SpinalCordSegLib.image_io import read_labels, write_volume
 from SpinalCordSegLib.volume import Volume, mask_sha256
@@ -83,11 +89,15 @@ class MaskVersions:
         moment = (when or datetime.now(timezone.utc)).astimezone(timezone.utc).replace(microsecond=0)
         number = known[0].number + 1 if known else 1  # two programs at once may give it twice, never one name
         path = self.place / f"v{number:06d}_{moment.strftime(_TIME)}_{sha256[:16]}.nii.gz"
-        write_volume(mask.with_voxels(mask.voxels != 0), path)
         saved = SavedVersion(path, number, moment, sha256[:16])
-        if state:
+        if state:  # before the mask, which alone makes it a version
             about = {"who": who, "when": moment.isoformat(), "state": state, "mask_sha256": sha256}
             write_json(saved.about, about)
+        try:
+            write_volume(mask.with_voxels(mask.voxels != 0), path)
+        except OutputError:
+            saved.about.unlink(missing_ok=True)
+            raise
         self._tidy()
         return saved
 

@@ -136,6 +136,7 @@ def judged(
     lines = lines[-1:] if talks else lines
     if ended.code == 2 and not wrong and (len(lines) != 1 or not lines[0].startswith(_PREFIX[program])):
         wrong.append(f"an error of {len(lines)} lines: {lines[-1][:200] if lines else 'none'}")
+    text = re.sub(r'"kind": "\w+"', "", text)  # of the events that a panel reads
     if not wrong and (found := _FOREIGN.search(text)):
         wrong.append(f"Python's words: {text[max(0, found.start() - 100) :][:200]}")
     wrong += _left_behind(out)

@@ -78,7 +78,7 @@ class CutOff:
             endings.refused += 1
             if "disk is full" not in told and "No space left" not in told:
                 endings.wrong.append(f"{free_kib} KiB: not told that the disk is full: {told[-300:]}")
-        wrong = judged(ended, self._work.program, at, edits=True, talks=self._work.program == "train")
+        wrong = judged(ended, self._work.program, at, edits=True, talks=True)
         endings.wrong += [f"{free_kib} KiB: {text}" for text in wrong]
         self._judge(at, endings, f"{free_kib} KiB")
         left = [path.name for path in at.rglob(".*")]
