@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -96,7 +97,8 @@ class MaskVersions:
         try:
             write_volume(mask.with_voxels(mask.voxels != 0), path)
         except OutputError:
-            saved.about.unlink(missing_ok=True)
+            with suppress(OSError):
+                saved.about.unlink()
             raise
         self._tidy()
         return saved
