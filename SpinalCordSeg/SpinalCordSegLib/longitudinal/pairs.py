@@ -115,8 +115,8 @@ def _of_other_necks(which: str, laid: Registration, least: float) -> list[str]:
         return [f"{which} look more alike with left and right exchanged in one ({mirrored:.2f}, else {alike:.2f})"]
     if alike < least:
         return [
-            f"{which} show other necks: about the cord their images are alike by {alike:.2f}, those of one person by"
-            f" {least:g} and more"
+            f"{which} may show two persons: about the cord their images are alike by {alike:.2f}, those of one person"
+            f" by {least:g} and more"
         ]
     return []
 

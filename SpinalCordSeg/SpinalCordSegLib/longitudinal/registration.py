@@ -388,7 +388,7 @@ def propagate_mask(image: Volume, mask: Volume, target: Volume) -> PropagatedMas
     if contrast_of(image, mask) == contrast_of(target, propagated) != "":
         alike, *_ = likeness(image, mask, target, propagated, found.fixed_to_moving)
         if alike < ALIKE:
-            warnings.append(f"two images of one contrast that show other necks (alike by {alike:.2f}): of one person?")
+            warnings.append(f"the images have one contrast and may show two persons: alike by {alike:.2f}")
     if found.sharpness < _LEAST_SHARP:
         share = 100 * max(found.sharpness, 0)
         warnings.append(f"the position is uncertain: moved by 4 mm the images fit only {share:.1f} % worse")
