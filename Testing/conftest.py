@@ -82,11 +82,13 @@ def file_size_limit() -> Callable[[int], AbstractContextManager[None]]:
     def limited(n_bytes: int) -> Iterator[None]:
         import resource
 
-        former = resource.getrlimit(resource.RLIMIT_FSIZE)
+        former, keeps_none = resource.getrlimit(resource.RLIMIT_FSIZE), sys.dont_write_bytecode
+        sys.dont_write_bytecode = True  # Python would keep what it can of a module, and fail on it from then on
         resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, former[1]))
         try:
             yield
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, former)
+            sys.dont_write_bytecode = keeps_none
 
     return limited

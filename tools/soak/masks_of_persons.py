@@ -195,6 +195,7 @@ def disk(neck: Path) -> int:
             child = os.fork()
             if child == 0:
                 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+                sys.dont_write_bytecode = True  # or Python keeps half a module
                 resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
                 code, said = 1, ""
                 try:
