@@ -24,6 +24,7 @@ class FlagKind:
 _TABLE = """
 header | input | 0.5 | File header | The file's header is incomplete or contradicts itself.
 device | input | 0.5 | Device | The GPU or engine of choice was left, or memory ran short.
+model | input | 0.5 | Model | The model was validated with a Dice too low for measuring.
 acquisition | header | 0.5 | Acquisition | The header names what the method was not made for.
 coarse_voxels | grid | 0.5 | Coarse voxels | Voxels are too wide from left to right: areas and diameters are withheld.
 empty | mask | 0.5 | No cord | No cord was found, or the mask is empty.

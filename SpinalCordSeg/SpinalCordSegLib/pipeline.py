@@ -109,6 +109,8 @@ def segment_image(
         cord = replace(cord, upper_end=None)
     seconds = {"segment": prediction.seconds, "measure": time.perf_counter() - started}
     notes = [*(case_flag("header", note) for note in image.notes), *(case_flag("device", n) for n in prediction.notes)]
+    if c.is_too_poor:
+        notes.append(case_flag("model", "the model's mean Dice per slice was too low for measuring at its validation"))
     measured = _measured(image.case_name, image, cord, options, notes, probability)
     return replace(
         measured,

@@ -55,7 +55,8 @@ def add_to_training_set(
     digits, never a name; all cases of a person have the same, so that they stay on one side of a split. ``case``:
     for model and changes. ``replace``: take the place of an earlier mask of this very image.
     Nothing of a header goes along. Raises ConfigurationError (code), GeometryError (other grid), VoxelError (empty
-    mask), OutputError (this image is there with another mask and ``replace`` is not set; the system refuses).
+    mask), OutputError (this image is there for another subject, or with another mask and ``replace`` is not set; the
+    system refuses).
     """
     if not _SUBJECT.fullmatch(subject):
         raise ConfigurationError(
@@ -69,6 +70,11 @@ def add_to_training_set(
     provenance = _provenance(image, label, case)
     earlier = _earlier(folder, provenance["SpinalCordSeg"]["image_sha256"])
     if earlier is not None:
+        if not earlier.image.name.startswith(f"sub-{subject}_"):
+            raise OutputError(
+                f"this very image is there as {earlier.image.name}, another subject than {subject}: give that code, or"
+                f" delete {earlier.image.name}, {earlier.label.name} and {earlier.provenance.name} first"
+            )
         if _label_sha256(earlier.label) == provenance["SpinalCordSeg"]["mask_sha256"]:
             if _read_provenance(earlier.provenance).get("mask_sha256") != provenance["SpinalCordSeg"]["mask_sha256"]:
                 write_json(earlier.provenance, provenance)  # its writing failed

@@ -477,7 +477,9 @@ def _learn_from_corrections(arguments: argparse.Namespace, reporter: Reporter) -
             stopped=stopped,
         )
     save_checkpoint(learnt.model, path)
-    text = f"{learnt.text}\n{path}\nnext: spinalcordseg segment IMAGE --model {shlex.quote(str(path))} --output DIR"
+    text = f"{learnt.text}\n{path}"
+    if learnt.offered:
+        text += f"\nnext: spinalcordseg segment IMAGE --model {shlex.quote(str(path))} --output DIR"
     reporter.result(text, reason=learnt.text, model=str(path), offered=learnt.offered)
     return DONE
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegLib.files import atomic_write, json_object, now_utc, parse_json, to_json, write_json, write_text
-from SpinalCordSegLib.model.checkpoint import Calibration, Checkpoint, save_checkpoint
+from SpinalCordSegLib.model.checkpoint import LEAST_DICE, Calibration, Checkpoint, save_checkpoint
 from SpinalCordSegLib.model.networks import build_network
 from SpinalCordSegLib.slice_table import csv_text
 from SpinalCordSegLib.torch_inference import device_name
@@ -247,7 +247,7 @@ def limits(config: TrainingConfig, sources: OpenedSources, row: dict[str, Any]) 
         found.append("Nothing was held out: no score here says how it does on new cases.")
     elif not config.validation.caches:
         found.append("Validated on subjects held out of the same data: other scanners were not measured.")
-    if row["dice"] is not None and row["dice"] < 0.8:
+    if row["dice"] is not None and row["dice"] < LEAST_DICE:
         found.append(f"Its mean Dice per slice on validation is {row['dice']:.3f}, too low for measuring.")
     if config.normalisation.kind == "fixed_pixel":
         found.append(f"Made for pixels of {config.normalisation.pixel_mm} mm; images are resampled to that.")

@@ -175,6 +175,12 @@ def test_weights_that_do_not_fit(checkpoint: Checkpoint, path: Path) -> None:
             save_checkpoint(replace(checkpoint, weights=weights), path)
 
 
+def test_a_model_is_too_poor_by_its_own_validation(checkpoint: Checkpoint) -> None:
+    for dice, expected in ((0.628, True), (0.95, False), (None, False), ("?", False)):
+        assert replace(checkpoint, scores={"validation": {"dice": dice}}).is_too_poor is expected
+    assert not replace(checkpoint, scores={"validation": []}).is_too_poor
+
+
 def test_safetensors_of_others(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     path.write_bytes(save({"a": np.zeros(3)}, metadata={"format": "pt"}))

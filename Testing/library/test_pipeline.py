@@ -21,7 +21,9 @@ from SpinalCordSegLib.pipeline import SegmentOptions, canonical_range, measure_m
 from SpinalCordSegLib.volume import Volume, fingerprint
 
 CONFIG = PhantomConfig(shape=(60, 48, 10), spacing_mm=(0.6, 0.8, 3.0))
-CHECKPOINT = SimpleNamespace(name="made up", version="1", sha256="ab", licence="none", provenance={}, scores={})
+CHECKPOINT = SimpleNamespace(
+    name="made up", version="1", sha256="ab", licence="none", provenance={}, scores={}, is_too_poor=False
+)
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +137,13 @@ def test_the_upper_end_of_the_cord_goes_into_the_table_the_case_and_its_summary(
     edited[:, :, 24] = False
     moved = store_correction(tmp_path / "neck", found.mask.with_ijk(edited), "A")
     assert moved.levels is None and np.isnan(moved.slices.below_upper_end_mm).all()
+
+
+def test_areas_of_a_model_that_failed_its_validation_are_flagged(phantom, perfect_network):
+    perfect_network(phantom.coverage)
+    for poor in (False, True):
+        result = segment_image(_image(phantom.image), SimpleNamespace(**vars(CHECKPOINT) | {"is_too_poor": poor}))
+        assert ("model" in {flag.kind for flag in result.flags}) is poor
 
 
 def test_no_cord_is_an_answer(phantom, perfect_network):

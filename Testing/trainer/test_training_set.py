@@ -45,6 +45,9 @@ def test_the_same_image_is_not_added_twice(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="another mask of this very image"):
         add_to_training_set(tmp_path, cord_image(), other, "P1")
     assert np.array_equal(read_labels(first.label).ijk, cord_label().ijk)
+    for force in (False, True):  # a code corrected later must not leave two people as one
+        with pytest.raises(OutputError, match="another subject than P2"):
+            add_to_training_set(tmp_path, cord_image(), cord_label(), "P2", replace=force)
     replaced = add_to_training_set(tmp_path, cord_image(), other, "P1", replace=True)
     assert replaced.label == first.label and np.array_equal(read_labels(first.label).ijk, other.ijk)
 

@@ -29,6 +29,9 @@ from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 if TYPE_CHECKING:
     from torch import nn
 
+LEAST_DICE = 0.8
+"""Mean Dice per slice under which a model is no good for measuring."""
+
 _log = logging.getLogger(__name__)
 
 # Where models are found: beside the package, and in a folder of the user's own. Only the standard library.
@@ -190,6 +193,13 @@ class Checkpoint:
     def __post_init__(self) -> None:
         arrays = {name: np.asarray(values, order="C") for name, values in self.weights.items()}
         object.__setattr__(self, "weights", arrays)
+
+    @property
+    def is_too_poor(self) -> bool:
+        """Whether its training measured a mean Dice per slice under LEAST_DICE on the slices held out."""
+        validation = self.scores.get("validation")
+        dice = validation.get("dice") if isinstance(validation, dict) else None
+        return isinstance(dice, (int, float)) and dice < LEAST_DICE
 
     def card(self) -> dict[str, Any]:
         """What its file says of it."""
