@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from shlex import quote
@@ -401,8 +402,11 @@ class Case(CordMeasures):
             data = (folder / "report.json").read_bytes()
             case = replace(cls.from_json(parse_json(data)), folder=folder)
         except (OSError, ValueError) as error:
+            beside = [path.parent.name for path in folder.parent.glob("*/report.json")]
+            meant = get_close_matches(folder.name, beside, 1)
+            hint = f"did you mean {folder.parent / meant[0]}? Give" if meant else "give"
             raise InputFileError(
-                f"{folder} holds no finished result: give the folder of one case, with report.json in it"
+                f"{folder} holds no finished result: {hint} the folder of one case, with report.json in it"
             ) from error
         except InputFileError as error:
             raise InputFileError(f"{folder / 'report.json'}: {error}") from error

@@ -220,8 +220,10 @@ def _report_result(case: Case, state: str, folder: Path, reporter: Reporter) -> 
         f"{case.name}: {text}{' (kept)' if state == 'kept' else ''} → {folder}", case=case.name, state=state,
         folder=str(folder), n_flags=len(case.flags), **{name: content[name] for name in wanted},
     )  # fmt: skip
-    of_levels = [f"no vertebral level: {case.levels.reason}"] if case.levels and case.levels.reason else []
-    for remark in (*case.remarks, *(flag.message for flag in case.flags if flag.kind == "other_image"), *of_levels):
+    why = case.levels.reason if case.levels and case.volume_mm3 else ""
+    of_levels = [f"no vertebral level: {why}"] if why else []
+    told = [flag.message for flag in case.flags if flag.kind in ("other_image", "empty")]
+    for remark in (*case.remarks, *told, *of_levels):
         reporter.attention(remark)
 
 
@@ -705,6 +707,11 @@ def training_set(arguments: Namespace, reporter: Reporter) -> None:
         raise ConfigurationError(
             f'the case is "{state}": a model learns only from what a person corrected or accepted, or it keeps its own'
             f" errors. Next: spinalcordseg correct {arguments.case} MASK, or review {arguments.case} --accept --by NAME"
+        )
+    if state == CORRECTED and reviewed.changes is not None and not reviewed.changes.slices:
+        raise ConfigurationError(
+            "the mask is again the one it began as: correct it, or accept it where it is right (review"
+            f" {arguments.case} --accept --by NAME)"
         )
     reporter.progress("read")
     image = read_image(arguments.image, arguments.series)

@@ -89,10 +89,13 @@ def build_parser() -> Parser:
         " -m SpinalCordSegTrainerLib train …",
     )  # fmt: skip
     add_learning(train)
-    for option, name in (("--epochs", "epochs"), ("--batch-size", "batch_size"), ("--lr", "rate.max_lr")):
+    for option, name, kind in (
+        ("--epochs", "epochs", int), ("--batch-size", "batch_size", int), ("--lr", "rate.max_lr", float),
+    ):  # fmt: skip
         train.add_argument(
-            option, dest="settings", action="append", type=f"{name}={{}}".format, metavar="N", help=f"as --set {name}=N"
-        )
+            option, dest="settings", action="append", type=_setting(name, kind), metavar="N",
+            help=f"as --set {name}=N",
+        )  # fmt: skip
     train.add_argument(
         "--recipe", choices=("paper", "small", "corrections"),
         help="corrections: teach the default model, or --from, what few cases show, in minutes; small: a small network"
@@ -191,6 +194,16 @@ def chosen_device(arguments: argparse.Namespace) -> torch.device:
     return choose_device(arguments.device)[0]
 
 
+def _setting(name: str, kind: type[int | float]) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        try:
+            return f"{name}={kind(text)}"
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a {'whole ' * (kind is int)}number") from error
+
+    return read
+
+
 class _ListSettings(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from SpinalCordSegTrainerLib.config import settings_text
@@ -242,9 +255,9 @@ def configuration(arguments: argparse.Namespace, reporter: Reporter) -> Training
     """
     from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint
     from SpinalCordSegLib.model.preprocessing import NormalisationConfig
-    from SpinalCordSegTrainerLib.config import SourceConfig, from_dict
+    from SpinalCordSegTrainerLib.config import SourceConfig, from_dict, read_config
     from SpinalCordSegTrainerLib.slice_cache import SliceCache
-    from SpinalCordSegTrainerLib.split import read_split
+    from SpinalCordSegTrainerLib.split import read_split, split_patients
 
     chosen, data = base_configuration(arguments), arguments.data
     if arguments.resume and arguments.config is None:
@@ -259,6 +272,9 @@ def configuration(arguments: argparse.Namespace, reporter: Reporter) -> Training
         if any(other.values()):
             begun = ", ".join(name for name, changed in other.items() if changed)
             raise ConfigurationError(f"{begun}: a run goes on as it was begun; leave it out, or begin a new run")
+        before = read_config(arguments.output / "config.json").epochs
+        if chosen.rate.plan == "cosine" and chosen.epochs != before:
+            reporter.text(f"{chosen.epochs} epochs in place of {before}: the rate now falls over all of them")
         return chosen
     asked = {one.partition(".")[0].partition("=")[0] for one in arguments.settings}
     if arguments.split is not None:
@@ -273,8 +289,10 @@ def configuration(arguments: argparse.Namespace, reporter: Reporter) -> Training
     if data is not None:
         cache = data
         if not is_slice_cache(data):
-            cache = arguments.output / "cache"
-            ensure_cache(matched_files(arguments), cache, chosen, arguments.only_labelled, reporter)
+            cache, matched, judged = arguments.output / "cache", matched_files(arguments), chosen.validation
+            if chosen.from_model is None and not judged.caches:  # refused before everything is read
+                split_patients((case.subject for case in matched.cases), judged.fraction, chosen.seed)
+            ensure_cache(matched, cache, chosen, arguments.only_labelled, reporter)
         elif arguments.config is None and "normalisation" not in asked:
             made = from_dict(NormalisationConfig, SliceCache.open(data).info.normalisation)
             chosen = replace(chosen, normalisation=made)
@@ -354,6 +372,7 @@ def _train(arguments: argparse.Namespace, reporter: Reporter) -> int:
         return _train_folds(arguments, reporter)
     if _is_for_corrections(arguments, reporter):
         return _learn_from_corrections(arguments, reporter)
+    from SpinalCordSegLib.model.checkpoint import load_checkpoint
     from SpinalCordSegTrainerLib.distributed import join_processes
     from SpinalCordSegTrainerLib.trainer import Training
 
@@ -378,6 +397,11 @@ def _train(arguments: argparse.Namespace, reporter: Reporter) -> int:
                 reporter.error(str(error), "Cancelled")
                 return CANCELLED
     if processes.first:
+        if load_checkpoint(run.best).is_too_poor:
+            reporter.attention(
+                "what the model draws on the patients held out is too unlike their labels to measure with it: more"
+                " cases, more epochs or another recipe may help"
+            )
         text = f"{state.finished}: {run.best}\n{_next_of_training(arguments, run.best)}"
         reporter.result(text, reason=state.finished, model=str(run.best))
     return DONE
@@ -414,24 +438,33 @@ def _reading_words(arguments: argparse.Namespace) -> list[str]:
     )
 
 
-_FEW_CASES = 50
+_FEW_CASES, _FEWEST_CASES = 50, 8
 _MOST_NAMES = 12
 
 
 def _is_for_corrections(arguments: argparse.Namespace, reporter: Reporter) -> bool:
     """By what was asked for, else by the number of cases; what was chosen, and why, is reported."""
+    from SpinalCordSegLib.slice_table import counted
+
     asked = (arguments.settings, arguments.config, arguments.split, arguments.resume, arguments.augment)
     if arguments.recipe == "corrections" and any(asked):
         raise ConfigurationError(
             "--recipe corrections has settings of its own and holds out whom it needs to: leave out --split, --resume"
             " and every setting, or give --recipe small or paper"
         )
-    if arguments.recipe is not None:
-        return bool(arguments.recipe == "corrections")
     data, begun = arguments.data, arguments.resume or arguments.config is not None
+    if arguments.recipe in ("corrections", "paper"):
+        return bool(arguments.recipe == "corrections")
     if data is None or begun or is_slice_cache(data) or "WORLD_SIZE" in os.environ:
         return False
     count = len(matched_files(arguments).cases)
+    if arguments.recipe == "small":
+        if count < _FEWEST_CASES:
+            reporter.attention(
+                f"{counted(count, 'case')}: --recipe small was tried with {_FEWEST_CASES} to 60; of fewer the model may"
+                " be too poor to measure with. Without --recipe the shipped model learns from them"
+            )
+        return False
     few = count < _FEW_CASES and not any(asked)
     start = "from scratch" if arguments.start is None else f"from {arguments.start}"
     published = f"trained {start} by the recipe of Bueno et al. 2022"
@@ -642,11 +675,12 @@ def _evaluate(arguments: argparse.Namespace, reporter: Reporter) -> int:
     checkpoint, more = None, {}
     if arguments.predictions is None:
         checkpoint = load_checkpoint(find_model(arguments.model))
-        masks = model_masks(checkpoint, arguments.device)
-    else:
-        masks, more = folder_masks(arguments.predictions), {"predictions": arguments.predictions.name}
     matched = matched_files(arguments)
     cases = matched.cases
+    if checkpoint is not None:
+        masks = model_masks(checkpoint, arguments.device)
+    else:
+        masks, more = folder_masks(arguments.predictions, cases), {"predictions": arguments.predictions.name}
     if arguments.held_out is not None:
         held_out = read_split(arguments.held_out).validation
         cases = tuple(case for case in cases if case.subject in held_out)
@@ -678,7 +712,7 @@ def _raters(arguments: argparse.Namespace, reporter: Reporter) -> int:
         write_volume(consensus(loaded.mask, second), path)
 
     evaluation = Evaluation()
-    masks, progress = folder_masks(arguments.second), partial(reporter.progress, "cases")
+    masks, progress = folder_masks(arguments.second, matched.cases), partial(reporter.progress, "cases")
     evaluation.judge(matched.cases, masks, judged=judged, progress=progress)
     write_table(rows, output / "disagreements.csv")
     evaluation.problems += matched.problems
@@ -699,12 +733,15 @@ def _check(arguments: argparse.Namespace, reporter: Reporter) -> int:
         reporter.event("checked", case={"usable": case.usable, **asdict(case)})
     counts = summary(checked)
     usable_text = f"{counts['usable']} of {counts['cases']} cases can be used: {patients_text(counts['subjects'])}"
+    if odd := sum(case.usable and bool(case.remarks) for case in checked):
+        usable_text += f"; look at {odd} of them first, see the verdicts"
     lines = [*_checked_lines(checked), usable_text]
     usable = {case.name for case in checked if case.usable}
     cases = [case for case in matched.cases if case.name in usable]
     subjects, splits = [case.subject for case in cases], {}
     if arguments.output is None and len(set(subjects)) < 2:
-        pass  # nobody can be held out
+        if subjects:
+            lines.append("nobody can be held out: only a trained model can learn from one patient (train as below)")
     elif arguments.folds is not None:
         every = folds(subjects, arguments.folds, arguments.seed)
         splits = {f"fold{number}": one for number, one in enumerate(every, 1)}

@@ -302,7 +302,8 @@ def settings_text() -> str:
     for prefix, group in {"": config, **groups}.items():
         plain = {name: one for name, one in to_json(group).items() if not isinstance(one, dict)}
         lines = [f"  {prefix}{name}={json.dumps(value)}" for name, value in plain.items()]
-        parts.append("\n".join([(inspect.getdoc(group) or "").replace("``", ""), *lines]))
+        about = (inspect.getdoc(group) or "").replace("``", "").partition("Raises ")[0].strip()
+        parts.append("\n".join([f"[{prefix.removesuffix('.') or 'training'}]", about, *lines]))
     return "\n\n".join(parts)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
@@ -37,8 +38,11 @@ _log = logging.getLogger(__name__)
 
 
 LABEL_ENDINGS = (
-    "_seg-manual", "_seg", "-seg", "_segmentation", "_label-SC_seg", "_label-SC_mask", "_label", "_labels", "_mask",
+    "_seg-manual", "_seg", "-seg", "_segmentation", "_label-sc_seg", "_label-sc_mask", "_label", "-label", "_labels",
+    "_mask", "-mask",
 )  # fmt: skip
+"""In small letters; a file may have capitals."""
+
 CORD_ENDING = "_cord"  # of a label map, or of an image of the cord
 _SUBJECT = re.compile(r"sub-([a-zA-Z0-9]+)")
 _VISIT = r"[_-]?((?=[a-z]*[0-9])[0-9a-z]+|(?<=-)[a-z]+)"  # "1", "02", "m12"; letters alone as BIDS has them: "ses-pre"
@@ -92,7 +96,7 @@ def subject_of(path: Path) -> str:
 def label_stem(path: Path) -> str | None:
     """The name of the image that this file labels; None for an image."""
     name = file_stem(path)
-    ending = next((one for one in sorted(LABEL_ENDINGS, key=len, reverse=True) if name.endswith(one)), None)
+    ending = next((one for one in sorted(LABEL_ENDINGS, key=len, reverse=True) if name.lower().endswith(one)), None)
     if ending is None:
         return name if file_suffix(path) == ".seg.nrrd" else None
     return name[: -len(ending)]
@@ -366,18 +370,38 @@ def match_folder(folder: Path) -> MatchedFiles:
         image = _image_beside(label, folder, images)
         if image and image not in pairs and not of_workspaces & {label.resolve(), image.resolve()}:
             pairs[image] = label
+    of_folders = _named_by_folder(pairs)
     for image, label in pairs.items():
         relative = image.relative_to(folder) if image != folder else Path(image.name)
         name = image.name if image.is_dir() else file_stem(image)
+        if image in of_folders:
+            relative, name = relative.parent, f"{image.parent.name}_{name}"
         cases.append(LabelledCase(name, subject_of(relative), image, label))
     named: dict[str, LabelledCase] = {}
     for case in sorted(cases, key=lambda one: (one.name, str(one.image))):
-        if named.setdefault(case.name, case) is not case:
-            problems.append((case.image.name, f"two cases are called {case.name}; give them different names"))
+        if (other := named.setdefault(case.name, case)) is not case:
+            both = " and ".join(one.image.relative_to(folder).as_posix() for one in (other, case))
+            reason = f"two cases are called {case.name} ({both}): give them different names, or name them in a manifest"
+            problems.append((case.image.name, reason))
     taken = of_workspaces | {path.resolve() for pair in pairs.items() for path in pair}
     unlabelled = [path for path in images.values() if path.resolve() not in taken]
     unlabelled += [path for path in dicom if not any(path.resolve().is_relative_to(one) for one in taken)]
     return MatchedFiles(tuple(_with_facts(named.values(), folder)), tuple(problems), tuple(sorted(unlabelled)))
+
+
+def _named_by_folder(images: Iterable[Path]) -> set[Path]:
+    """Images of one name, each the only one in its folder, the folders beside each other: a folder holds a patient.
+
+    Where a folder holds several, it may be a visit of many patients ("baseline/P01", "followup/P01").
+    """
+    files = [one for one in images if not one.is_dir()]
+    alone = {folder for folder, count in Counter(one.parent for one in files).items() if count == 1}
+    found: set[Path] = set()
+    for stem in {file_stem(one) for one in files}:
+        same = [one for one in files if file_stem(one) == stem]
+        if len(same) > 1 and len({one.parent.parent for one in same}) == 1 and {one.parent for one in same} <= alone:
+            found.update(same)
+    return found
 
 
 def _place(path: Path, folder: Path) -> tuple[str, str]:
@@ -466,6 +490,8 @@ def match_files(data: Path, label: int | None = None, *, tolerant: bool = False)
         )
     if not matched.cases:
         reasons = "".join(f"; {name}: {reason}" for name, reason in matched.problems[:_MOST_LISTED])
+        if there := [path.name for path in matched.unlabelled[:_MOST_LISTED]]:
+            reasons += f"; images without one: {', '.join(there)}{' …' * (len(matched.unlabelled) > _MOST_LISTED)}"
         raise TrainingDataError(
             f"{data}: no image with a label map; expected NAME.nii.gz beside NAME_seg.nii.gz (or _label, _mask),"
             " images/NAME with labels/NAME, BIDS with derivatives/labels, an ITK-SNAP workspace, or a manifest (CSV)"

@@ -7,6 +7,7 @@ cord on them counts in precision, MCC and Dice per case, and their number is giv
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -158,16 +159,20 @@ def model_masks(checkpoint: Checkpoint, device: str = "auto", cancelled: Callabl
     return segmented
 
 
-def folder_masks(folder: Path) -> Masks:
-    """Masks made elsewhere, read as the case's label map; those with one label, whatever its value.
+def folder_masks(folder: Path, cases: Sequence[LabelledCase]) -> Masks:
+    """Masks made elsewhere, read as the case's label map; those with one label, whatever its value. ``cases``: all that
+    are judged; a mask may have the name of a label map where no two of them share it.
 
     Raises TrainingDataError when the folder is missing.
     """
     if not folder.is_dir():
         raise TrainingDataError(f"{folder}: is not a folder; give the folder that holds the masks")
 
+    labels = Counter(file_stem(case.label) for case in cases)
+
     def read(loaded: LoadedCase) -> tuple[Volume, Sequence[Flag]]:
-        case, path = loaded.case, find_prediction(loaded.case, folder)
+        case = loaded.case
+        path = _prediction(case, folder, {name for name in (file_stem(case.label),) if labels[name] == 1})
         try:
             return read_cord(path, loaded.image, None, tolerant=case.tolerant)[0], ()
         except VoxelError:
@@ -176,19 +181,24 @@ def folder_masks(folder: Path) -> Masks:
     return read
 
 
-def find_prediction(case: LabelledCase, folder: Path) -> Path:
-    """NAME with or without an ending (_seg, _pred, _mask, …), or NAME/mask as ``spinalcordseg segment`` writes it.
+def _prediction(case: LabelledCase, folder: Path, also: set[str]) -> Path:
+    """NAME with or without an ending (_seg, _pred, _mask, …), one of ``also``, or NAME/mask as ``spinalcordseg
+    segment`` writes it.
 
     Raises TrainingDataError when there is none, or several.
     """
-    names = {case.name + ending for ending in ("", *LABEL_ENDINGS, CORD_ENDING, "_pred", "_prediction")}
-    places = {folder: names | {file_stem(case.label)}, folder / case.name: {"mask"}}
+    endings = ("", *LABEL_ENDINGS, CORD_ENDING, "_pred", "_prediction")
+
+    def fits(stem: str) -> bool:
+        return stem in also or (stem.startswith(case.name) and stem[len(case.name) :].lower() in endings)
+
+    places: dict[Path, Callable[[str], bool]] = {folder: fits, folder / case.name: "mask".__eq__}
     found = [
         path
-        for place, wanted in places.items()
+        for place, is_it in places.items()
         if place.is_dir()
         for path in sorted(place.iterdir())
-        if is_volume_file(path) and file_stem(path) in wanted
+        if is_volume_file(path) and is_it(file_stem(path))
     ]
     if len(found) != 1:
         there = f"{len(found)} ({', '.join(path.name for path in found)})" if found else "none"

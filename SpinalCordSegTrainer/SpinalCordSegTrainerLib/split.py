@@ -77,7 +77,8 @@ def split_patients(patients: Iterable[str], fraction: float, seed: int) -> Split
         return Split(tuple(unique), ())
     if len(unique) < 2:
         raise TrainingDataError(
-            "a split by patient needs two, of whom one is held out; add cases or give validation caches"
+            "a split by patient needs two, of whom one is held out: add cases of another patient, or let a trained"
+            " model learn from these (--from MODEL, or no --recipe)"
         )
     count = min(max(1, round(fraction * len(unique))), len(unique) - 1)
     order = np.random.default_rng([seed, 20]).permutation(len(unique))

@@ -164,6 +164,11 @@ class Training:
         chosen_dtype(config.precision, self.device)  # refused before anything is written
         if is_there or resume:
             self.state = load_state(config, saved, self.device)
+            if config.epochs < (done := len(self.state.history)):
+                raise ConfigurationError(
+                    f"{self.output}: the run has {done} epochs behind it, {config.epochs} were asked for: give"
+                    f" --epochs {done} or more, or begin a new run"
+                )
         else:
             self.state = new_state(config, self.device, starting_weights(config))
         self._parallel = self.processes.parallel(self.state.network)
@@ -213,10 +218,7 @@ class Training:
             stop = self.processes.any(self._stopped())  # all must do the same
             in_a_row = 0 if math.isfinite(loss) else in_a_row + 1
             if in_a_row >= _MAX_SKIPPED_IN_A_ROW:
-                raise ConfigurationError(
-                    f"the loss was not finite for {in_a_row} updates in a row (update {state.update}): lower the"
-                    " learning rate, or look for slices that are not finite"
-                )
+                raise self._diverged(f"the loss was not finite for {in_a_row} updates in a row")
             self._show(epoch, loss, rate)
             if time.monotonic() - self._saved >= _SAVE_SECONDS:
                 self._save()
@@ -224,6 +226,13 @@ class Training:
                 self._save()
                 raise Cancelled(f"stopped after {state.update} updates; go on with --resume")
         self._end_epoch(epoch)
+
+    def _diverged(self, what: str) -> ConfigurationError:
+        rate = self.config.rate.max_lr
+        return ConfigurationError(
+            f"{what} (update {self.state.update}): the learning rate, up to {rate:g}, is too high. Begin anew in"
+            f" another folder with a lower one, as --lr {rate / 10:g}; find-lr finds it"
+        )
 
     def step(self) -> tuple[float, float]:
         """One update: its loss and rate; NaN for one that was skipped."""
@@ -258,6 +267,8 @@ class Training:
         started = time.monotonic()
         state, config = self.state, self.config
         network = self.evaluation_network()
+        if not all(bool(values.isfinite().all()) for values in network.state_dict().values()):
+            raise self._diverged("the network's weights or statistics are not finite any more")
         rate = float(state.optimiser.param_groups[0]["lr"])
         mean_loss = state.loss_sum / state.loss_count if state.loss_count else None
         row: dict[str, Any] = {"epoch": epoch, "update": state.update, "rate": rate, "train_loss": mean_loss}

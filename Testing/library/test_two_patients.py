@@ -157,6 +157,9 @@ def test_a_training_set_holds_one_person_under_one_code(
     into = "training-set {0}/out/%s --subject %s --image {0}/%s.nii.gz --output {0}/set"
     _second_case(root, **of_second)
     assert "what a person corrected or accepted" in _run(root, into % ("neck", "P1", "neck"))[1]
+    assert _run(root, "correct {0}/out/neck {0}/mine.nii.gz --by A")[0] == 0
+    assert _run(root, "correct {0}/out/neck --restore 0 --by A")[0] == 0
+    assert "the one it began as" in _run(root, into % ("neck", "P1", "neck"))[1]
     for name in ("neck", "second"):
         assert _run(root, f"review {{0}}/out/{name} --accept --by A")[0] == 0
     assert _run(root, into % ("neck", "P1", "neck"))[0] == 0

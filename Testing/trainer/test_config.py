@@ -79,6 +79,8 @@ def test_short_options_and_the_list_of_settings(capsys: pytest.CaptureFixture[st
     words = ["train", "data", "--output", "run", "--set", "seed=3", "--epochs", "4", "--lr", "0.01"]
     config = base_configuration(parse_arguments(build_parser(), words))
     assert (config.seed, config.epochs, config.rate.max_lr, config.batch_size) == (3, 4, 0.01, 15)
+    assert main([*words, "--epochs", "four"]) == 2
+    assert "--epochs: 'four'" in capsys.readouterr().err
     assert main(["train", "--list-settings"]) == 0
     listed = [line.strip() for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
     assert with_settings(TrainingConfig(), listed) == TrainingConfig()

@@ -45,6 +45,7 @@ def test_pairs_whose_names_alone_do_not_tell_image_from_label(tmp_path: Path) ->
     for image, label in (
         ("images/a.nii.gz", "labels/a.nii.gz"), ("b.nii.gz", "b_cord.nii.gz"), ("c_cord.nii.gz", "c_cord_seg.nii.gz"),
         ("images/d.nii.gz", "labels/d_seg.nii.gz"), ("e.nii.gz", "e-seg.nii.gz"), ("f.nii.gz", "f_segmentation.nii.gz"),
+        ("i.nii.gz", "i_Segmentation.nii.gz"), ("j.nii.gz", "j-label.nii.gz"),
     ):  # fmt: skip
         _put(tmp_path, image, label)
     for unlabelled in ("c.nii.gz", "g_cord.nii.gz", "labels/h.nii.gz"):
@@ -52,11 +53,30 @@ def test_pairs_whose_names_alone_do_not_tell_image_from_label(tmp_path: Path) ->
     matched = match_files(tmp_path)
     assert [(case.name, case.label.name) for case in matched.cases] == [
         ("a", "a.nii.gz"), ("b", "b_cord.nii.gz"), ("c_cord", "c_cord_seg.nii.gz"), ("d", "d_seg.nii.gz"),
-        ("e", "e-seg.nii.gz"), ("f", "f_segmentation.nii.gz"),
+        ("e", "e-seg.nii.gz"), ("f", "f_segmentation.nii.gz"), ("i", "i_Segmentation.nii.gz"), ("j", "j-label.nii.gz"),
     ]  # fmt: skip
     assert matched.cases[0].label.parent.name == "labels"
     assert [path.name for path in matched.unlabelled] == ["c.nii.gz", "g_cord.nii.gz", "h.nii.gz"]
     assert not matched.problems
+
+
+@pytest.mark.parametrize(
+    ("images", "found"),
+    [
+        (("Ann/T2.nii.gz", "Ben_visit1/T2.nii.gz"), [("Ann_T2", "Ann"), ("Ben_visit1_T2", "Ben")]),
+        (("P01/T2.nii.gz", "P01_visit2/T2.nii.gz"), [("P01_T2", "P01"), ("P01_visit2_T2", "P01")]),
+        (("first/P1.nii.gz", "first/P2.nii.gz", "next/P1.nii.gz"), [("P1", "P1"), ("P2", "P2")]),  # a visit a folder
+        (("A/visit1/T2.nii.gz", "B/visit1/T2.nii.gz"), [("T2", "T2")]),
+    ],
+)
+def test_folders_that_are_patients(tmp_path: Path, images: tuple[str, ...], found: list[tuple[str, str]]) -> None:
+    for image in images:
+        _put(tmp_path, image, image.replace(".nii", "_seg.nii"))
+    matched = match_files(tmp_path)
+    assert [(case.name, case.subject) for case in matched.cases] == found
+    assert len(found) + len(matched.problems) == len(images)
+    for name, reason in matched.problems:
+        assert all(image in reason for image in images if image.endswith(name))
 
 
 def test_bids(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_nothing_drawn_leaves_figures_without_tables_of_slices(tmp_path: Path) -
     assert judged.write(tmp_path)["dice_per_slice"]["n"] == 0
     assert (tmp_path / "cases.csv").exists() and not (tmp_path / "slices.csv").exists()
     with pytest.raises(TrainingDataError, match="no case can be judged"):
-        Evaluation().judge([], folder_masks(tmp_path))
+        Evaluation().judge([], folder_masks(tmp_path, []))
 
 
 def test_empty_masks_give_no_dice_and_no_error() -> None:

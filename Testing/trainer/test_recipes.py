@@ -528,6 +528,7 @@ def test_a_cache_with_its_boundary_moved_belongs_to_its_maker(
 ) -> None:
     data, cache = tmp_path / "data", tmp_path / "run" / "cache"
     put_case(data, "sub-1")
+    put_case(data, "sub-2", 1)
     made = ["cache", str(data), "--output", str(cache), "--boundary-offset-mm", "1", "--set", "normalisation.size=96"]
     assert main(made) == 2 and "fixed_pixel" in capsys.readouterr().err
     pixels = ["normalisation.kind=fixed_pixel", "normalisation.pixel_mm=0.4"]

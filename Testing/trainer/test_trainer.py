@@ -137,6 +137,8 @@ def test_a_finished_run_goes_on_only_when_given_more(make_cache: MakeCache, tmp_
     longer = Training(replace(config, epochs=3), tmp_path / "run", resume=True)
     longer.run()
     assert longer.state.update == 9
+    with pytest.raises(ConfigurationError, match="3 epochs behind it"):
+        Training(config, tmp_path / "run", resume=True)
     with pytest.raises(ConfigurationError, match="batch_size"):
         Training(replace(config, batch_size=5), tmp_path / "run", resume=True)
     with pytest.raises(OutputError, match="--resume"):
@@ -160,6 +162,15 @@ def test_updates_that_are_not_finite_change_nothing_and_end_with_advice(make_cac
         run.run()
     assert run.state.skipped == 20
     assert all(torch.equal(before[name], one) for name, one in run.state.network.named_parameters())
+
+
+def test_weights_that_overflow_end_with_advice_and_leave_no_model(make_cache: MakeCache, tmp_path: Path) -> None:
+    run = Training(_small(make_cache(n=8, size=64), ema_decay=0.0), tmp_path / "run")
+    with torch.no_grad():
+        next(run.state.network.parameters()).fill_(torch.inf)
+    with pytest.raises(ConfigurationError, match="learning rate"):
+        run.run()
+    assert not list(tmp_path.glob("run/*t.safetensors"))
 
 
 def test_validation_scores_by_hand(make_cache: MakeCache) -> None:

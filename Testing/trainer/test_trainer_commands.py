@@ -11,7 +11,7 @@ import torch
 from cord_files import SHORT, TUNED, configured, cord_label, put_case, tiny_model
 
 from patient_search import leaks, secrets_of, write_series
-from SpinalCordSegLib.errors import Cancelled
+from SpinalCordSegLib.errors import Cancelled, TrainingDataError
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.model.checkpoint import load_checkpoint
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
@@ -64,7 +64,9 @@ def test_a_model_may_be_taught_one_patient(data: Path, tmp_path: Path) -> None:
     options = ("--label", "2", "--set", "normalisation.size=64")
     tuned = configured(data, tmp_path / "run", *options, "--from", str(_model(tmp_path)))
     assert tuned.validation.fraction == 0
-    assert configured(data, tmp_path / "new", *options).validation.fraction == 0.2  # from scratch: refused later
+    with pytest.raises(TrainingDataError, match="needs two"):  # before anything is read
+        configured(data, tmp_path / "new", *options)
+    assert not (tmp_path / "new").exists()
 
 
 def test_the_small_recipe_has_pixels_of_one_size(data: Path, tmp_path: Path) -> None:

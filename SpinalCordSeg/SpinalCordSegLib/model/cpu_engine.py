@@ -93,7 +93,9 @@ def onnx_model(checkpoint: Checkpoint) -> bytes:
     try:
         graph = path.read_bytes()
     except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read ({error.strerror}): install SpinalCordSeg again") from error
+        raise ModelFileError(
+            f"{path}: cannot be read ({error.strerror}): install SpinalCordSeg again (a new network: make graphs)"
+        ) from error
     tensors: list[bytes | memoryview] = []
     for name, values in checkpoint.weights.items():
         head = _tensor_head(name, values)
