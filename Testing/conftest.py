@@ -1,6 +1,8 @@
 """What all tests share. The public data folder is optional: tests that need it skip, and say so, without it."""
 
+import atexit
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ import pytest
 pytest_plugins = ("no_silent_skips",)  # a skip is a failure where SPINALCORDSEG_REQUIRE_DATA=1
 
 os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="user-")  # the user's own folder stays as it is
+atexit.register(shutil.rmtree, os.environ["XDG_DATA_HOME"], ignore_errors=True)
 os.fsync = lambda _: None  # 14 files a test wait for the disk, several milliseconds each; no test cuts the power
 _CHECKOUT = Path(__file__).resolve().parents[1]
 _asked_for: list[str] = []  # computers that somebody wanted to reach

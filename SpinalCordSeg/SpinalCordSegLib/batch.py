@@ -54,7 +54,7 @@ class LoadedCase:
 
     case_name: str
     fingerprint: str
-    compute: Callable[[], Case]
+    compute: Callable[[LevelOptions], Case]
     identity: Identity | None = None
     words: frozenset[str] = frozenset()
     levels: LevelOptions = field(default_factory=LevelOptions)
@@ -162,7 +162,7 @@ class _Batch:
             if finished is not None and may_stand and is_whole and is_as_measured(finished):
                 return Outcome(case_name, "kept", folder, finished)
             check_replaceable(folder)  # before the long work
-            result = loaded.compute()
+            result = loaded.compute(loaded.levels if finished is None else finished.with_marked_discs(loaded.levels))
             differ = [] if finished is None else differing(finished.input.identity, result.input.identity)
             if differ and not options.force:
                 raise WouldReplaceError(
@@ -379,7 +379,10 @@ class Cluster:
                 future = None if mark in finished else submit(image, asked)
             except Exception as error:  # noqa: BLE001
                 return error
-            work = lambda: self._result(future or submit(image, asked), image)  # noqa: E731
+
+            def work(levels: LevelOptions) -> Case:
+                return self._result(future if future and levels == asked else submit(image, levels), image)
+
             return LoadedCase(image.case_name, mark, work, image.identity, image.words, asked)
 
         def load(_path: Path) -> LoadedCase:

@@ -349,6 +349,14 @@ class Case(CordMeasures):
         low, _, high = norm.get("band_years", "").partition("-")
         return bool(low) and norm["sex"] == asked.sex and float(low) <= (asked.age_years or -1.0) < float(high)
 
+    def with_marked_discs(self, asked: LevelOptions) -> LevelOptions:
+        """What is ``asked``, with the discs that a person marked in this case where no others are given."""
+        had = self.levels_asked
+        if had is None or asked.discs or not asked.find:
+            return asked
+        is_marked = any(mark.by_person or not had.automatic for mark in had.discs)
+        return replace(asked, discs=had.discs, automatic=had.automatic) if is_marked else asked
+
     def summary_row(self) -> dict[str, Any]:
         """By SUMMARY_COLUMNS."""
         content = replace(self, model=None, levels=None, history=()).as_json()

@@ -98,8 +98,8 @@ def segment(arguments: Namespace, reporter: Reporter) -> int:
         image = read_image(path, arguments.series)
         canonical_range(image.volume, options.slice_range)
 
-        def compute() -> Case:
-            return segment_image(image, checkpoint, replace(options, levels=levels[path]), progress=reporter.progress)
+        def compute(asked: LevelOptions) -> Case:
+            return segment_image(image, checkpoint, replace(options, levels=asked), progress=reporter.progress)
 
         mark = fingerprint(image.volume)
         return LoadedCase(image.case_name, mark, compute, image.identity, image.words, levels[path])
@@ -127,9 +127,9 @@ def measure(arguments: Namespace, reporter: Reporter) -> int:
         image = None if arguments.image is None else read_image(arguments.image)
         name = case_name_of_mask(path)
 
-        def compute() -> Case:
+        def compute(asked: LevelOptions) -> Case:
             return measure_mask(
-                mask, name, image=image, slice_range=arguments.range, levels=levels[path], notes=notes,
+                mask, name, image=image, slice_range=arguments.range, levels=asked, notes=notes,
                 progress=reporter.progress,
             )  # fmt: skip
 

@@ -31,7 +31,7 @@ class Loader:
         self.computed: list[str] = []
 
     def __call__(self, path: Path) -> LoadedCase:
-        def compute():
+        def compute(_levels):
             self.computed.append(str(path))
             if path.stem in self.faults:
                 raise self.faults[path.stem]
@@ -105,7 +105,7 @@ def _named(paths: list[Path], folder: Path) -> list[str]:
 
 
 def _named_by_file(path: Path) -> LoadedCase:
-    return LoadedCase(path.name.partition(".")[0], str(path), lambda: measure_mask(MASK, "x"))
+    return LoadedCase(path.name.partition(".")[0], str(path), lambda _: measure_mask(MASK, "x"))
 
 
 def test_the_folder_tells_files_of_one_name_apart_whatever_their_order(tmp_path):
@@ -137,7 +137,7 @@ def test_what_the_header_says_of_the_patient_shows_in_no_name_and_no_source(tmp_
 def test_dicom_series_of_one_description_are_told_apart_by_the_patients_hash(tmp_path):
     def load(path: Path) -> LoadedCase:
         identity = Identity("5a", patient_id=f"{path.name}123456789abcdef")
-        return LoadedCase("T1w-7", str(path), lambda: measure_mask(MASK, "x"), identity, frozenset({"meyer"}))
+        return LoadedCase("T1w-7", str(path), lambda _: measure_mask(MASK, "x"), identity, frozenset({"meyer"}))
 
     assert [one.case_name for one in _run(_paths("b", "c"), load, tmp_path)] == ["T1w-7_b123", "T1w-7_c123"]
     assert [one.case_name for one in _run(_paths("a", "c"), load, tmp_path)] == ["T1w-7_a123", "T1w-7_c123"]

@@ -80,6 +80,11 @@ def test_a_batch_takes_the_table_and_keeps_what_it_measured_with_it(tmp_path, ca
     assert ["(kept)" in line for line in lines[:2]] == [True, False]
     assert main([*command[:-2], "--output", str(tmp_path / "out"), "--age", "40", "--disc", "C2/C3=4"]) == 2
     assert "give a table of all inputs" in capsys.readouterr().err
+    anew = [*command[:2], "--output", str(tmp_path / "out"), "--force"]
+    for more, kept in ([], (DiscMark(3, slice=6),)), (["--no-find"], ()):
+        assert main([*anew, *more]) == 0
+        asked = Case.load(tmp_path / "out" / "b").levels_asked
+        assert (asked.discs if asked else ()) == kept
 
 
 def test_another_age_of_the_same_band_changes_nothing(tmp_path):
