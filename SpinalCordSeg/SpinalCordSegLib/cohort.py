@@ -263,9 +263,11 @@ def _named(names: Sequence[str]) -> str:
 
 
 def _is_named(scan: Scan, key: tuple[str, ...]) -> bool:
-    """Whether a row's name is the end of the case's input, or the case's name."""
+    """Whether a row's name is the case's name, the end of its input, or an absolute path that ends with that."""
     source = "" if scan.content is None else scan.content.input.source
-    return key in ((scan.case.casefold(),), path_parts(source)[-len(key) :] if source not in ("", "…") else ())
+    own = path_parts(source) if source not in ("", "…") else ()
+    is_whole = len(own) > 1 and key[-len(own) :] == own
+    return is_whole or key in ((scan.case.casefold(),), own[-len(key) :])
 
 
 def _with_z(scans: list[Scan]) -> list[Scan]:

@@ -259,6 +259,8 @@ def test_a_flagged_slice_counts_once_a_person_has_accepted_it(tmp_path):
         (["--date", "2020-01-01"], "found 1 for 2 visits"),
         ([], "has no date"),
         (["--date", "yesterday", "--date", "2020-01-01"], "not a date"),
+        (["--date", "1.2.2020", "--date", "01/02/2021"], '"01/02/2021" is not a date'),
+        (["--date", "30.2.2020", "--date", "2021-01-01"], '"30.2.2020" is not a date'),
         (["--date", "19000101", "--date", "2020-01-01"], "no scan was made in 1900"),
         (["--date", "2020-01-01", "--date", "2999-01-01"], "no scan was made in 2999"),
         (["--date", "2020-01-01", "--date", "20210101", "--person", "../x"], "cannot be a code"),

@@ -170,3 +170,8 @@ def test_a_manifest_of_any_spreadsheet_is_read(tmp_path, text) -> None:
     (person,) = read_manifest(tmp_path / "cohort.csv")
     assert person.person == "P1"
     assert [(visit.folder.name, visit.date) for visit in person.visits] == [("v1", "2024-01-02"), ("v2", "2025-01-02")]
+
+
+def test_an_age_with_a_comma(tmp_path) -> None:
+    (tmp_path / "cohort.csv").write_text("person;folder;age\nP1;v1;40,5\n", encoding="utf-8")
+    assert read_manifest(tmp_path / "cohort.csv")[0].age_years == 40.5

@@ -305,10 +305,14 @@ def _day(source: VisitSource, case: Case) -> tuple[float, date | None]:
 
 def _date(text: str) -> date:
     is_dicom = len(text) == 8 and text.isdecimal()
+    dotted = re.fullmatch(r"(\d\d?)\.(\d\d?)\.(\d{4})", text)  # with slashes the month may come first
     try:
+        if dotted is not None:
+            day, month, year = map(int, dotted.groups())
+            return date(year, month, day)
         return date.fromisoformat(f"{text[:4]}-{text[4:6]}-{text[6:]}" if is_dicom else text)
     except ValueError as error:
-        raise ConfigurationError(f'"{text}" is not a date: give YYYY-MM-DD') from error
+        raise ConfigurationError(f'"{text}" is not a date: give YYYY-MM-DD, or DD.MM.YYYY') from error
 
 
 def _disc(source: VisitSource, case: Case, line: Centreline, mask: Volume) -> float | None:
@@ -478,7 +482,7 @@ def read_manifest(path: Path) -> list[PersonSource]:
                 raise ConfigurationError(f"{path.name}, line {number}: another {name} than in this person's first line")
         if row.get("age", "").lower() not in MISSING_WORDS:
             try:
-                ages.setdefault(row["person"], float(row["age"]))
+                ages.setdefault(row["person"], float(row["age"].replace(",", ".")))
             except ValueError as error:
                 raise ConfigurationError(
                     f'{path.name}, line {number}: "{row["age"]}" is not an age in years'
