@@ -12,15 +12,17 @@ from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+
 from SpinalCordSegLib.case import Case, is_as_measured
 from SpinalCordSegLib.case_folder import SUMMARY_COLUMNS
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError, OutputError
 from SpinalCordSegLib.files import file_stem, output_errors, read_table, remove_abandoned_parts, write_json, write_text
 from SpinalCordSegLib.image_io import find_inputs, write_volume
 from SpinalCordSegLib.review import REJECTED
-from SpinalCordSegLib.slice_table import columns
-from SpinalCordSegLib.tables import PAM50_COLUMNS, pam50_rows
+from SpinalCordSegLib.slice_table import columns, rounded
 from SpinalCordSegLib.version import SOFTWARE_VERSION
+from SpinalCordSegLib.vertebral_levels import pam50_vertebrae
 from SpinalCordSegLib.work_list import WorkList
 
 _ENTITY = re.compile(r"[a-z]+-[A-Za-z0-9]+")
@@ -168,3 +170,49 @@ def _tsv(names: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> str:
 def _cell(value: Any) -> str:
     text = " ".join(str("" if value is None else value).split())
     return text or "n/a"
+
+
+# Measures slice by slice of the PAM50 template, as the Spinal Cord Toolbox has them.
+
+
+_OF_PAM50 = {
+    "MEAN(area)": "csa_sct_mm2", "MEAN(angle_AP)": "angle_ap_deg", "MEAN(angle_RL)": "angle_rl_deg",
+    "MEAN(diameter_AP)": "ap_ellipse_mm", "MEAN(diameter_RL)": "rl_mm", "MEAN(eccentricity)": "eccentricity",
+    "MEAN(orientation)": "orientation_deg", "MEAN(solidity)": "solidity", "csa_mm2": "csa_mm2",
+}  # fmt: skip
+PAM50_COLUMNS = {
+    "Timestamp": "when the case was made, UTC",
+    "SCT Version": "SpinalCordSeg and its version, which made this table in the Spinal Cord Toolbox's layout",
+    "Filename": "the input below the folder that all inputs share, else the case's name",
+    "Slice (I->S)": "slice of the PAM50 template, from inferior, from 0",
+    "VertLevel": "vertebral level of the template there, 2 is C2",
+    "DistancePMJ": "empty",
+    **_OF_PAM50,
+    "MEAN(area)": "csa_sct_mm2, linear between the slices around; empty beside an imputed one, as all below",
+    "csa_mm2": "this program's own area, as in slices.csv",
+}
+"""Of pam50.csv: as ``sct_process_segmentation -normalize-PAM50 1 -perslice 1 -append 1`` has them."""
+
+
+def pam50_rows(case: Case) -> list[dict[str, Any]]:
+    """The case's measures at the whole slices of PAM50 that it covers, by PAM50_COLUMNS; [] where fewer than two discs
+    are known. A value that would rest on an imputed slice or a gap is None."""
+    rows = np.flatnonzero(np.isfinite(case.slices.pam50_slice))
+    if len(rows) < 2:
+        return []
+    between = np.arange(rows[0], rows[-1] + 1)  # with gaps, which must not be bridged
+    at = np.interp(between, rows, case.slices.pam50_slice[rows])
+    slices = np.arange(np.ceil(at[0]), np.floor(at[-1]) + 1)
+    measured = {}
+    for name, column in _OF_PAM50.items():
+        values = np.where(case.slices.is_imputed, np.nan, getattr(case.slices, column))[between]
+        measured[name] = np.interp(slices, at, values).tolist()
+    source = case.input.source
+    about = {"Timestamp": case.created, "SCT Version": f"SpinalCordSeg {case.software_version}"}
+    about["Filename"] = case.name if source in ("", "…") else source
+    return [
+        about
+        | {"Slice (I->S)": int(slices[n]), "VertLevel": int(level)}
+        | {name: rounded(values[n], 4) for name, values in measured.items()}
+        for n, level in enumerate(pam50_vertebrae(slices))
+    ]

@@ -11,6 +11,7 @@ import openpyxl
 import pandas
 import pytest
 
+from SpinalCordSegLib.bids import pam50_rows
 from SpinalCordSegLib.case import Case, save_case
 from SpinalCordSegLib.case_folder import Summary
 from SpinalCordSegLib.cli import main
@@ -18,7 +19,7 @@ from SpinalCordSegLib.errors import OutputError
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.slice_table import SliceTable
-from SpinalCordSegLib.tables import TABLES, pam50_rows, write_tables, write_workbook
+from SpinalCordSegLib.tables import TABLES, write_tables, write_workbook
 from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions
 from SpinalCordSegLib.work_list import read_work_list
 
