@@ -380,7 +380,7 @@ def match_folder(folder: Path) -> MatchedFiles:
     named: dict[str, LabelledCase] = {}
     for case in sorted(cases, key=lambda one: (one.name, str(one.image))):
         if (other := named.setdefault(case.name, case)) is not case:
-            both = " and ".join(one.image.relative_to(folder).as_posix() for one in (other, case))
+            both = " and ".join(f"{one.image.parent.name}/{one.image.name}" for one in (other, case))
             reason = f"two cases are called {case.name} ({both}): give them different names, or name them in a manifest"
             problems.append((case.image.name, reason))
     taken = of_workspaces | {path.resolve() for pair in pairs.items() for path in pair}
