@@ -21,7 +21,7 @@ from SpinalCordSegLib.console import (
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 
 _CASE_HELP = "what segment or measure wrote for one case"
-_MODEL_HELP = "a name that models lists, or a weights file (default: the model that comes along)"
+_MODEL_HELP = "a name that models lists, a weights file, or a training run (default: the model that comes along)"
 _SERIES_HELP = "which DICOM series of it: its number, description or UID"
 _RANGE = "Z0:Z1"
 _RANGE_HELP = (

@@ -131,7 +131,9 @@ def build_parser() -> Parser:
     add_output(evaluate)
     judged = evaluate.add_mutually_exclusive_group()
     judged.add_argument(
-        "--model", metavar="MODEL", help="a name or a weights file (default: the model that comes along)"
+        "--model",
+        metavar="MODEL",
+        help="a name, a weights file or a run (default: the model that comes along)",
     )
     judged.add_argument("--predictions", type=Path, metavar="DIR", help="judge these masks in place of a model's")
     evaluate.add_argument("--held-out", type=Path, metavar="RUN", help="only cases that this run, or split, held out")
@@ -150,7 +152,7 @@ def build_parser() -> Parser:
     )
 
     for command in (train, find_lr):
-        command.add_argument("--from", dest="start", metavar="MODEL", help="fine-tune this model: a name or a file")
+        command.add_argument("--from", dest="start", metavar="MODEL", help="fine-tune this model: name, file or run")
     for command in commands.choices.values():
         command.epilog = "Options of every command, as --label, are explained by spinalcordseg-train --help."
     return parser
@@ -564,8 +566,9 @@ def epochs_to(reporter: Reporter) -> Callable[[Progress], None]:
 
 
 def _find_lr(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    from SpinalCordSegTrainerLib.lr_finder import range_test, write_range_test
+    from SpinalCordSegTrainerLib.lr_finder import check_length, range_test, write_range_test
 
+    check_length(arguments.updates)
     config, device = configuration(arguments, reporter), chosen_device(arguments)
     progress = partial(reporter.progress, "range test")
     bounds, sweep = range_test(config, device, updates=arguments.updates, progress=progress)

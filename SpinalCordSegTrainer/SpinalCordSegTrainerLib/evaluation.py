@@ -202,7 +202,7 @@ def _prediction(case: LabelledCase, folder: Path, also: set[str]) -> Path:
     ]
     if len(found) != 1:
         there = f"{len(found)} ({', '.join(path.name for path in found)})" if found else "none"
-        raise TrainingDataError(f"expected one mask {case.name} among the predictions, found {there}")
+        raise TrainingDataError(f"expected one mask {case.name} among the masks of {folder}, found {there}")
     return found[0]
 
 

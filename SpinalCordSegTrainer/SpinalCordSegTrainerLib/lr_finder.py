@@ -92,6 +92,14 @@ def find_bounds(sweeps: Sequence[tuple[float, float] | None]) -> Bounds:
     return Bounds(base, top, True, "")
 
 
+def check_length(updates: int | None) -> None:
+    """Raises ConfigurationError for too short a range test."""
+    if updates is not None and updates < _LEAST_UPDATES:
+        raise ConfigurationError(
+            f"a range test of {updates} updates says nothing: allow at least {_LEAST_UPDATES}, or leave --updates out"
+        )
+
+
 def range_test(
     config: TrainingConfig,
     device: torch.device,
@@ -103,14 +111,11 @@ def range_test(
     updates at least (or half of ``updates``): the slices come round and round.
 
     Gives the bounds, and of each update its sweep, rate, raw and smoothed loss; a loss that is not finite ends a sweep.
-    Raises ConfigurationError for too short a sweep.
+    Raises ConfigurationError as check_length does.
     """
+    check_length(updates)
     sources = open_sources(config).training
     planned = max(2 * BatchSampler(sources, config).updates_per_epoch(), _USUAL_UPDATES) if updates is None else updates
-    if planned < _LEAST_UPDATES:
-        raise ConfigurationError(
-            f"a range test of {planned} updates says nothing: allow at least {_LEAST_UPDATES}, or leave --updates out"
-        )
     rates, weights, alone = sweep_rates(planned // 2), starting_weights(config), Processes(device=device)
     falls, rows = [], []
     for sweep in range(2):

@@ -216,6 +216,12 @@ def test_no_model_is_said_with_the_way_out(tmp_path: Path, monkeypatch: pytest.M
 def test_a_model_is_named_by_its_listed_name_or_its_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MODELS_VARIABLE, str(path.parent))
     assert find_model("Tiny") == path and find_model(str(path)) == path
+    run = path.parent / "run1.0"
+    run.mkdir()
+    with pytest.raises(ModelFileError, match="no model of this name"):
+        find_model(run)
+    (run / "best.safetensors").touch()
+    assert find_model(run) == run / "best.safetensors"
     assert find_model() == default_model()
     assert find_model("not/there.safetensors") == Path("not/there.safetensors")  # whoever opens it reports it
     with pytest.raises(ModelFileError, match="no model of this name"):

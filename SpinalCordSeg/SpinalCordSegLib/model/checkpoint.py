@@ -72,12 +72,15 @@ def default_model() -> Path:
 
 
 def find_model(named: str | Path | None = None) -> Path:
-    """The weights file that a user names: a file (which is not looked at), or a listed model by its name or its file's;
-    None: the default one. Raises ModelFileError when no model has the name, or there is no default."""
+    """The weights file that a user names: a file (which is not looked at), the folder of a training run (its best), or
+    a listed model by its name or its file's; None: the default one. Raises ModelFileError when no model has the name,
+    or there is no default."""
     if named is None:
         return default_model()
     path, wanted = Path(named), str(named).casefold()
-    if path.suffix or path.exists():
+    if (best := path / "best.safetensors").is_file():
+        return best
+    if path.is_file() or (path.suffix and not path.is_dir()):
         return path
     names = []
     for found in find_models():
