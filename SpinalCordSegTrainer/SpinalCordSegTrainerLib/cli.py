@@ -698,6 +698,12 @@ def _evaluate(arguments: argparse.Namespace, reporter: Reporter) -> int:
     evaluation = Evaluation(only_labelled=arguments.only_labelled)
     evaluation.problems += matched.problems
     evaluation.judge(cases, masks, progress=partial(reporter.progress, "cases"))
+    extra = [one.case for one in evaluation.scores if any(each.found_mm2 and not each.true_mm2 for each in one.slices)]
+    if extra:
+        reporter.attention(
+            f"cord was found on slices without cord in the label ({_named(extra)}) and counts as false: where nobody"
+            " drew these slices, judge with --only-labelled"
+        )
     return _end_evaluation(evaluation, arguments.output, reporter, checkpoint, **more)
 
 
@@ -739,6 +745,10 @@ def _check(arguments: argparse.Namespace, reporter: Reporter) -> int:
     if odd := sum(case.usable and bool(case.remarks) for case in checked):
         usable_text += f"; look at {odd} of them first, see the verdicts"
     lines = [*_checked_lines(checked), usable_text]
+    if undrawn := sum(case.n_slices - case.n_cord_slices for case in checked if case.usable):
+        lines.append(
+            f"{undrawn} slices have no cord in the label: where nobody drew them, use --only-labelled (train, evaluate)"
+        )
     usable = {case.name for case in checked if case.usable}
     cases = [case for case in matched.cases if case.name in usable]
     subjects, splits = [case.subject for case in cases], {}

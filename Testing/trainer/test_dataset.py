@@ -492,5 +492,9 @@ def test_check_reports_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[
     (tmp_path / "good_seg.nii.gz").write_bytes(b"x")
     assert main(["check", str(tmp_path)]) == 1
     assert "0 of 1 cases can be used" in capsys.readouterr().out
+    put_case(tmp_path, "good")
+    assert main(["check", str(tmp_path)]) == 0
+    out = capsys.readouterr().out  # one patient; of the five slices three are drawn
+    assert "2 slices have no cord" in out and "nobody can be held out" in out
     assert main(["check", str(tmp_path / "none"), "--progress", "json"]) == 2
     assert json.loads(capsys.readouterr().out.splitlines()[0])["kind"] == "TrainingDataError"

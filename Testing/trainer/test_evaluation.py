@@ -153,7 +153,8 @@ def test_masks_of_another_program(data: Path, tmp_path: Path, capsys: pytest.Cap
     write_volume(cord_label(), masks / "sub-3.mha")
     arguments = ["evaluate", str(data), "--predictions", str(masks), "--output", str(output)]
     assert main(arguments) == 1
-    assert "sub-4: not judged: expected one mask sub-4" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "sub-4: not judged: expected one mask sub-4" in said and "--only-labelled" not in said
     told = json.loads((output / "scores.json").read_text(encoding="utf-8"))
     assert told["model"] is None
     assert told["predictions"] == "masks"
@@ -164,6 +165,20 @@ def test_masks_of_another_program(data: Path, tmp_path: Path, capsys: pytest.Cap
     assert {path.name for path in output.iterdir()} == {
         "scores.json", "slices.csv", "cases.csv", "bland_altman.png", "worst.png",
     }  # fmt: skip
+
+
+def test_cord_on_slices_that_nobody_drew_is_told(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = cord_label()
+    whole.ijk[20:30, 16:32] = 1
+    write_volume(whole, tmp_path / "masks" / "sub-1.nii.gz")
+    write_volume(cord_label(), tmp_path / "masks" / "sub-2.nii.gz")
+    arguments = ["evaluate", str(data), "--predictions", str(tmp_path / "masks"), "--output", str(tmp_path / "out")]
+    assert main(arguments) == 1
+    assert "(sub-1) and counts as false" in capsys.readouterr().err
+    assert main([*arguments, "--only-labelled"]) == 1
+    assert "--only-labelled" not in capsys.readouterr().err
 
 
 def test_two_folds_and_one_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
