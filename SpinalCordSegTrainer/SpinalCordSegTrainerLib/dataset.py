@@ -1,8 +1,8 @@
 """Cases on disk, and both their files read onto one grid.
 
 Data is a folder (``NAME`` beside ``NAME_seg``, ``_label``, ``_mask`` or ``NAME.seg.nrrd``; ``images/NAME`` and
-``labels/NAME``; BIDS with the label maps in ``derivatives/labels``; DICOM folders; ITK-SNAP workspaces), a manifest
-(CSV), or one workspace.
+``labels/NAME``; nnU-Net's ``imagesTr/NAME_0000`` and ``labelsTr/NAME``; BIDS with the label maps in
+``derivatives/labels``; DICOM folders; ITK-SNAP workspaces), a manifest (CSV), or one workspace.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ LABEL_ENDINGS = (
 )  # fmt: skip
 """In small letters; a file may have capitals."""
 
+_FIRST_CHANNEL = "_0000"  # nnU-Net's ending of an image: imagesTr/NAME_0000 and labelsTr/NAME
 CORD_ENDING = "_cord"  # of a label map, or of an image of the cord
 _SUBJECT = re.compile(r"sub-([a-zA-Z0-9]+)")
 _VISIT = r"[_-]?((?=[a-z]*[0-9])[0-9a-z]+|(?<=-)[a-z]+)"  # "1", "02", "m12"; letters alone as BIDS has them: "ses-pre"
@@ -372,8 +373,10 @@ def match_folder(folder: Path) -> MatchedFiles:
             pairs[image] = label
     of_folders = _named_by_folder(pairs)
     for image, label in pairs.items():
-        relative = image.relative_to(folder) if image != folder else Path(image.name)
-        name = image.name if image.is_dir() else file_stem(image)
+        relative, name = image.relative_to(folder) if image != folder else Path(image.name), image.name
+        if not image.is_dir():
+            name = file_stem(image).removesuffix(_FIRST_CHANNEL)
+            relative = relative.with_name(f"{name}.nii")
         if image in of_folders:
             relative, name = relative.parent, f"{image.parent.name}_{name}"
         cases.append(LabelledCase(name, subject_of(relative), image, label))
@@ -417,8 +420,9 @@ def _image_beside(label: Path, folder: Path, images: dict[tuple[str, str], Path]
     """The image file of a label map's name, in its folder, or in ``images`` beside its folder ``labels``."""
     where, own = _place(label, folder)
     name = label_stem(label) or own.removesuffix(CORD_ENDING)
-    places = (where, re.sub(r"(^|/)labels$", r"\1images", where))
-    return next((path for place in places if (path := images.get((place, name), label)) != label), None)
+    places = (where, re.sub(r"(^|/)labels(T[rs])?$", r"\1images\2", where))
+    keys = [(place, named) for place in places for named in (name, name + _FIRST_CHANNEL)]
+    return next((path for key in keys if (path := images.get(key, label)) != label), None)
 
 
 def _image_of(label: Path, folder: Path, images: dict[tuple[str, str], Path], dicom: Sequence[Path]) -> Path | None:
