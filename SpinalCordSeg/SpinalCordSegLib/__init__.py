@@ -6,11 +6,15 @@ Nothing is imported before it is needed.
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.case import Case
+
+# Read when ONNX Runtime is first loaded: from 1.29 on it reports its use to Microsoft on Linux and macOS too.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 _HOME = {
     "Case": "case", "save_case": "case", "Volume": "volume", "read_image": "image_io", "read_cord": "image_io",

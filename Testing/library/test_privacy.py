@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import socket
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -164,6 +166,16 @@ def test_a_command_that_asks_another_computer_for_something_is_noticed(network):
         socket.create_connection(("192.0.2.1", 80))
     assert len(network) == 1
     network.clear()
+
+
+def test_onnx_runtime_keeps_no_record_for_its_maker(phantom, tmp_path):
+    """Its uploads are no Python's, so that the shut network does not see them; it begins with an identifier on disk."""
+    write_volume(phantom.image, tmp_path / "neck.nii.gz")
+    kept = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    homes = {name: str(tmp_path / name) for name in ("HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "LOCALAPPDATA")}
+    command = [sys.executable, "-m", "SpinalCordSegLib", "segment", "neck.nii.gz", "--output", "out", "--device", "cpu"]
+    subprocess.run(command, env=kept | homes, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+    assert [path for path in tmp_path.rglob("*") if "onnxruntime" in path.name or path.name == "deviceid"] == []
 
 
 # The line that tells why a case failed names no person, however the folders and files are called.
