@@ -117,7 +117,7 @@ def dicom_element(rng: random.Random, data: bytes) -> bytes:
             buffer = io.BytesIO()
             pydicom.dcmwrite(buffer, dataset, implicit_vr=False, little_endian=True, force_encoding=True)
             return buffer.getvalue()
-    except (ValueError, TypeError, AttributeError, KeyError, NotImplementedError):
+    except (ValueError, OverflowError, TypeError, AttributeError, KeyError, NotImplementedError):
         return data[: rng.randrange(len(data))]  # what cannot be written so is cut short instead
     finally:
         pydicom.config.settings.writing_validation_mode = mode
