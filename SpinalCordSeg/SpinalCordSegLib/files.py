@@ -208,6 +208,8 @@ def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
         raise InputFileError(f"{path}: cannot be read ({why})") from error
     except UnicodeDecodeError as error:
         raise InputFileError(f"{path.name} is not UTF-8 text; save the table as CSV UTF-8") from error
+    if "\0" in text:  # which csv refused before Python 3.11, and no path holds
+        raise InputFileError(f"{path.name} holds a zero byte, so it is damaged or no text; save the table as CSV UTF-8")
     head = text.partition("\n")[0]
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max("\t;,", key=head.count))
     try:

@@ -144,6 +144,7 @@ def test_only_old_remains_of_ours_are_removed(tmp_path: Path) -> None:
     [
         (None, r"cannot be read \(No such file"),
         ("disc;mm\nC2/C3 für;4".encode("latin-1"), "not UTF-8 text; save"),
+        (b"disc;mm\nC2/C3;4\0", "zero byte"),
         (b"case,group,Group\na,1,2\n", "two columns group"),
     ],
 )
