@@ -6,6 +6,7 @@ import json
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -434,7 +435,7 @@ def review(arguments: Namespace, reporter: Reporter) -> int:
 def _write_overview(work: WorkList, folder: Path, reporter: Reporter) -> None:
     """The tables and the page of a folder of cases. Raises OutputError for a table of text."""
     write_tables(work, folder)
-    for write in (write_workbook, write_review_page):
+    for write in (write_workbook, partial(write_review_page, progress=partial(reporter.progress, "page"))):
         try:
             write(work, folder)
         except (MissingPackageError, OutputError, InputFileError) as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -47,8 +47,11 @@ _ROW_SAGITTAL_MM, _ROW_AXIAL_MM = 70.0, 30.0
 _QUALITY = 80  # of JPEG
 
 
-def write_review_page(work: WorkList, folder: Path) -> None:
-    """Make index.html of the cases of ``work`` in ``folder``, and the pictures that are not there yet.
+def write_review_page(
+    work: WorkList, folder: Path, progress: Callable[[int, int], None] = lambda _done, _of: None
+) -> None:
+    """Make index.html of the cases of ``work`` in ``folder``, and the pictures that are not there yet. ``progress``
+    gets (cases done, cases).
 
     Inputs that gave no case are shown as summary.csv has them; pictures of earlier masks are removed. Raises
     OutputError, InputFileError (summary.csv), MissingPackageError without Jinja2.
@@ -60,19 +63,25 @@ def write_review_page(work: WorkList, folder: Path) -> None:
         used: set[str] = set()
         with atomic_write(page) as temporary:
             template("index.html").stream(
-                cases=_entries(work, folder, used), made=now_utc(), folder=PICTURES, software_version=SOFTWARE_VERSION
+                cases=_entries(work, folder, used, progress),
+                made=now_utc(),
+                folder=PICTURES,
+                software_version=SOFTWARE_VERSION,
             ).dump(str(temporary), "utf-8")
         for path in pictures.glob("????????????????*"):
             if path.name[:16] not in used and path.name[16:] in _ENDS:
                 path.unlink(missing_ok=True)
 
 
-def _entries(work: WorkList, folder: Path, used: set[str]) -> Iterator[dict[str, Any]]:
+def _entries(
+    work: WorkList, folder: Path, used: set[str], progress: Callable[[int, int], None]
+) -> Iterator[dict[str, Any]]:
     """What the page shows of each input, one after the other, as their curves fill much memory. ``used``: gets the
     names of the pictures."""
-    for item in work.items:
+    for number, item in enumerate(work.items, 1):
         entry = _entry(item, work.remarks(item), folder / PICTURES)
         used.add(entry.get("picture", ""))
+        progress(number, len(work.items))
         yield entry
     for case, reason in failed_inputs(folder, {item.case for item in work.items}):
         yield {"name": case, "state": "failed", "problem": reason}
