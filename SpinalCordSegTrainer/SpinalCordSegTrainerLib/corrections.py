@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile  # noqa: TID251  (what numpy raises)
 
 import numpy as np
 import torch
@@ -73,7 +74,7 @@ def read_rehearsal(path: Path | None = None) -> SliceCache:
         with np.load(path, allow_pickle=False) as file:  # noqa: TID251  (allow_pickle=False)
             info = from_json(CacheInfo, parse_json(str(file["info"])))
             return SliceCache(path.with_suffix(""), file["images"], file["coverage"], info)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise TrainingDataError(f"{path}: cannot be read ({error}); install SpinalCordSeg again") from error
 
 

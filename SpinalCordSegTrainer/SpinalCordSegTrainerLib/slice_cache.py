@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -75,8 +76,8 @@ class SliceCache:
         folder = Path(folder)
         try:
             info = from_json(CacheInfo, parse_json((folder / "cache.json").read_bytes()))
-            images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)  # noqa: TID251  (allow_pickle=False)
-            coverage = np.load(folder / "coverage.npy", mmap_mode="r", allow_pickle=False)  # noqa: TID251  (allow_pickle=False)
+            # np.load would take a file for a zip, or for a pickle, by its first bytes
+            images, coverage = (open_memmap(folder / name, mode="r") for name in ("images.npy", "coverage.npy"))
         except (OSError, ValueError, EOFError, TokenError) as error:  # numpy reads the header as Python's tokens
             raise TrainingDataError(f"{folder}: is not a readable slice cache; write it again") from error
         shape = (len(info.subjects), info.size, info.size)

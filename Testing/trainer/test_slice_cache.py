@@ -67,8 +67,14 @@ def test_refusals(tmp_path: Path) -> None:
         SliceCache.open(tmp_path / "none")
     file = tmp_path / "c" / "images.npy"
     pixels = file.read_bytes()
-    for damage in (b"(((5, ", b"(9999999"):  # no Python any more; more than the file has
-        file.write_bytes(pixels.replace(b"(5, 32", damage, 1))
+    head, shape = b"\x93NUM", b"(5, 32"
+    for part, damage in (
+        (shape, b"(((5, "),  # no Python any more
+        (shape, b"(9999999"),  # more than the file has
+        (head, b"PK\x03\x04"),  # as a zip begins
+        (head, b"\x80\x04pi"),  # as a pickle begins
+    ):
+        file.write_bytes(pixels.replace(part, damage, 1))
         with pytest.raises(TrainingDataError, match="not a readable"):
             SliceCache.open(tmp_path / "c")
     file.write_bytes(pixels)
