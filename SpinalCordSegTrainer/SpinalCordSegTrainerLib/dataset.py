@@ -375,7 +375,8 @@ def match_folder(folder: Path) -> MatchedFiles:
     for image, label in pairs.items():
         relative, name = image.relative_to(folder) if image != folder else Path(image.name), image.name
         if not image.is_dir():
-            name = file_stem(image).removesuffix(_FIRST_CHANNEL)
+            name, bare = file_stem(image), file_stem(image).removesuffix(_FIRST_CHANNEL)
+            name = bare if bare in (label_stem(label), file_stem(label)) else name  # cases may be numbered from 0000
             relative = relative.with_name(f"{name}.nii")
         if image in of_folders:
             relative, name = relative.parent, f"{image.parent.name}_{name}"

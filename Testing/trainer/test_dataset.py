@@ -46,7 +46,7 @@ def test_pairs_whose_names_alone_do_not_tell_image_from_label(tmp_path: Path) ->
         ("images/a.nii.gz", "labels/a.nii.gz"), ("b.nii.gz", "b_cord.nii.gz"), ("c_cord.nii.gz", "c_cord_seg.nii.gz"),
         ("images/d.nii.gz", "labels/d_seg.nii.gz"), ("e.nii.gz", "e-seg.nii.gz"), ("f.nii.gz", "f_segmentation.nii.gz"),
         ("i.nii.gz", "i_Segmentation.nii.gz"), ("j.nii.gz", "j-label.nii.gz"),
-        ("imagesTr/k_0000.nii.gz", "labelsTr/k.nii.gz"),
+        ("imagesTr/k_0000.nii.gz", "labelsTr/k.nii.gz"), ("l_0000.nii.gz", "l_0000_seg.nii.gz"),
     ):  # fmt: skip
         _put(tmp_path, image, label)
     for unlabelled in ("c.nii.gz", "g_cord.nii.gz", "labels/h.nii.gz"):
@@ -55,7 +55,7 @@ def test_pairs_whose_names_alone_do_not_tell_image_from_label(tmp_path: Path) ->
     assert [(case.name, case.label.name) for case in matched.cases] == [
         ("a", "a.nii.gz"), ("b", "b_cord.nii.gz"), ("c_cord", "c_cord_seg.nii.gz"), ("d", "d_seg.nii.gz"),
         ("e", "e-seg.nii.gz"), ("f", "f_segmentation.nii.gz"), ("i", "i_Segmentation.nii.gz"), ("j", "j-label.nii.gz"),
-        ("k", "k.nii.gz"),
+        ("k", "k.nii.gz"), ("l_0000", "l_0000_seg.nii.gz"),
     ]  # fmt: skip
     assert matched.cases[0].label.parent.name == "labels"
     assert [path.name for path in matched.unlabelled] == ["c.nii.gz", "g_cord.nii.gz", "h.nii.gz"]
