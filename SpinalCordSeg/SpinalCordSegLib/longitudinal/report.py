@@ -7,6 +7,7 @@ no identifier.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
@@ -141,9 +142,9 @@ def compared(person: PersonSource, options: FollowUpOptions, reporter: Reporter)
     return follow_up(person.person, visits, alignment, options, beside, pairs, marks_in_doubt(visits, image_of))
 
 
-def write_follow_up(result: FollowUp, folder: Path, reporter: Reporter) -> list[dict[str, Any]]:
-    """Write follow_up.csv, .html and .json; gives the rows. Raises OutputError (another person's are there),
-    MissingPackageError."""
+def write_follow_up(result: FollowUp, folder: Path, reporter: Reporter, *, limits: bool = True) -> list[dict[str, Any]]:
+    """Write follow_up.csv, .html and .json; gives the rows. ``limits``: report the source of each limit too. Raises
+    OutputError (another person's are there), MissingPackageError."""
     try:
         there = parse_json((folder / "follow_up.json").read_bytes())["person"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -159,8 +160,10 @@ def write_follow_up(result: FollowUp, folder: Path, reporter: Reporter) -> list[
         reporter.text(f"{result.person}: NOT COMPARABLE: {text} {between}")
     for text in result.doubts:
         reporter.text(f"{result.person}: IN DOUBT: {text}")
-    for sentence in (one for run in result.runs for one in run_sentences(run)):
-        reporter.text(f"{result.person}: {sentence}")
+    for run in result.runs:
+        for sentence in run_sentences(run):
+            text = sentence if limits else sentence.removesuffix(f"; {_limit(run)}")
+            reporter.text(f"{result.person}: {text}")
     for visit in result.visits:
         if visit.direct is not None:
             text = f"change of visit {visit.visit} from the images: {_direct_text(visit.direct, result)}"
@@ -176,6 +179,7 @@ def write_persons(persons: Sequence[PersonSource], options: FollowUpOptions, out
     """
     rows: list[dict[str, Any]] = []
     rates: list[PersonRates] = []
+    limits: Counter[str] = Counter()
     failed = 0
     reporter.event("start", inputs=len(persons))
     twice = one_patient_twice(persons)
@@ -183,7 +187,8 @@ def write_persons(persons: Sequence[PersonSource], options: FollowUpOptions, out
         try:
             check_once(person.person, twice)
             found = compared(person, options, reporter)
-            own = write_follow_up(found, inside(output, person.person), reporter)
+            own = write_follow_up(found, inside(output, person.person), reporter, limits=False)
+            limits.update(_limit(run) for run in found.runs if run.rate is not None)
             rows += [row | {name: getattr(person, name) for name in ("group", "sex", "site")} for row in own]
             rates.append(PersonRates.of(person, found))
         except (Cancelled, BrokenPipeError):
@@ -202,6 +207,8 @@ def write_persons(persons: Sequence[PersonSource], options: FollowUpOptions, out
             rows.append(row)
             rates.append(PersonRates(person, left_out=f"failed: {text}"))
     write_text(output / "cohort.csv", csv_text(COLUMNS, rows))
+    for text, n in limits.items():
+        reporter.text(f"minimum detectable changes of {counted(n, 'rate')}: {text}")
     reporter.text(f"{len(persons) - failed} of {len(persons)} persons done → {output / 'cohort.csv'}")
     if any(person.group for person in persons) or len(persons) > 2:
         try:
@@ -331,6 +338,10 @@ def follow_up_rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
+def _limit(run: Run) -> str:
+    return f"by a CoV of {run.cov_percent:.3g} % {run.cov_setting}, {run.cov_source}"
+
+
 def rate_texts(run: Run) -> list[tuple[str, str, str]]:
     """For the areas, and the images where they were compared: what it is, the yearly rate, and its interval or why
     there is none."""
@@ -338,8 +349,7 @@ def rate_texts(run: Run) -> list[tuple[str, str, str]]:
     rate, direct, title = run.rate, run.direct, f"Yearly rate of the areas, {which}"
     if rate is None:
         return [(title, "none", run.no_rate)]
-    limit = f"by a CoV of {run.cov_percent:.3g} % {run.cov_setting}, {run.cov_source}"
-    about = "; ".join([*run.beside, f"{_interval(rate)}; {rate.verdict} (±{rate.limit:.1f} %/year)", limit])
+    about = "; ".join([*run.beside, f"{_interval(rate)}; {rate.verdict} (±{rate.limit:.1f} %/year)", _limit(run)])
     found = [(title, _marked(f"{_signed(rate.percent_per_year)} %/year", rate.verdict), about)]
     if direct is not None:
         about = f"{_interval(direct)} ({counted(direct.n_pairs, 'pair')} of images); {direct.verdict}"
