@@ -377,9 +377,9 @@ def match_folder(folder: Path) -> MatchedFiles:
         if not image.is_dir():
             name, bare = file_stem(image), file_stem(image).removesuffix(_FIRST_CHANNEL)
             name = bare if bare in (label_stem(label), file_stem(label)) else name  # cases may be numbered from 0000
-            relative = relative.with_name(f"{name}.nii")
+        relative = relative.with_name(f"{name}.nii")  # a folder's name has no suffix, though it may look so
         if image in of_folders:
-            relative, name = relative.parent, f"{image.parent.name}_{name}"
+            relative, name = relative.parent.with_name(f"{image.parent.name}.nii"), f"{image.parent.name}_{name}"
         cases.append(LabelledCase(name, subject_of(relative), image, label))
     named: dict[str, LabelledCase] = {}
     for case in sorted(cases, key=lambda one: (one.name, str(one.image))):

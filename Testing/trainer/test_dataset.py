@@ -66,6 +66,7 @@ def test_pairs_whose_names_alone_do_not_tell_image_from_label(tmp_path: Path) ->
     ("images", "found"),
     [
         (("Ann/T2.nii.gz", "Ben_visit1/T2.nii.gz"), [("Ann_T2", "Ann"), ("Ben_visit1_T2", "Ben")]),
+        (("P.1/T2.nii.gz", "P.2/T2.nii.gz"), [("P.1_T2", "P.1"), ("P.2_T2", "P.2")]),
         (("P01/T2.nii.gz", "P01_visit2/T2.nii.gz"), [("P01_T2", "P01"), ("P01_visit2_T2", "P01")]),
         (("first/P1.nii.gz", "first/P2.nii.gz", "next/P1.nii.gz"), [("P1", "P1"), ("P2", "P2")]),  # a visit a folder
         (("A/visit1/T2.nii.gz", "B/visit1/T2.nii.gz"), [("T2", "T2")]),
