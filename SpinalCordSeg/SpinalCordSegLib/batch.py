@@ -242,6 +242,12 @@ class _Batch:
                     break
         for name in names:
             finished = _finished(output / name)
+            was_there = finished is not None and source not in ("", "…") and finished.input.source == source
+            if was_there and not force and not self._is_taken(name):
+                raise WouldReplaceError(
+                    f"{output / name} holds the result of another image that lay at this place, {source}: where the"
+                    " file was replaced, give --force; else choose another output folder"
+                )
             is_changed = force and finished is not None and finished.input.source == source  # the file itself
             if not self._is_taken(name) and (finished is None or is_changed):
                 return name, None

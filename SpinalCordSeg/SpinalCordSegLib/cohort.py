@@ -178,12 +178,16 @@ def cohort_scans(work: WorkList, people: Path | None = None) -> tuple[list[Scan]
     known = [who for scan in scans if scan.person.startswith("patient ") and (who := _identity(scan))]
     if len({who.salt for who in known}) > 1:
         remarks.append("cases of several users: their patients cannot be compared, and may count twice; give --people")
-    first: dict[str, str] = {}
+    first: dict[str, int] = {}
     for n, scan in sorted(enumerate(scans), key=lambda one: not one[1].is_reviewed):
         if scan.content is not None and not scan.left_out and (mark := scan.content.input.fingerprint):
-            if mark in first:
-                scans[n] = replace(scan, left_out=f"the same image as {first[mark]}")
-            first.setdefault(mark, scan.case)
+            other = scans[m := first.setdefault(mark, n)]
+            if other is scan:
+                continue
+            scans[n] = replace(scan, left_out=f"the same image as {other.case}")
+            if scan.person != other.person and scan.person != scan.case and other.person != other.case:
+                whose = f"one image under two persons, {other.case} and {scan.case}: whose is it?"
+                scans[n], scans[m] = replace(scan, left_out=whose), replace(other, left_out=whose)
     lines = Counter(scan.line for scan in scans if not scan.left_out).most_common()
     for n, scan in enumerate(scans):
         if not scan.left_out and scan.line != lines[0][0]:
@@ -208,6 +212,7 @@ def _scan(item: WorkItem) -> Scan:
     left_out = "rejected in review" if case.review.state == REJECTED else ""
     if not left_out and not is_as_measured(case):
         left_out = "the mask was changed after it was measured"
+    left_out = left_out or ("" if case.volume_mm3 else "no cord was found")
     levels = {} if case.levels is None else {row.name: row.mean_csa_mm2 for row in case.levels.rows}
     return Scan(
         item.case, found.get("sub", hashed), case, site=case.scanner, session=found.get("ses", ""), left_out=left_out,
@@ -415,6 +420,8 @@ def _remarks(scans: Sequence[Scan]) -> list[str]:
          " found and nobody confirmed"),
         (len(shares), f"of {len(used)} have imputed slices, up to {100 * max(shares, default=0):.0f} % of a case: no"
          " area here holds one"),
+        (sum(n > 1 for n in Counter(scan.person for scan in used).values()), f"of {persons} have several cases: the"
+         " mean of each person counts"),
         (sum(n > 1 for n in Counter(scan.person for scan in used if scan.occasions == {""}).values()), f"of {persons}"
          " have several scans of unknown day and session, taken for repeats: a column session (--people) tells visits"),
     )  # fmt: skip

@@ -400,7 +400,7 @@ def _corrected_mask(case: Case, image: Image | None, arguments: Namespace, repor
     )
 
 
-_MOST_SLICES = 20
+_MOST_SLICES, _MOST_NAMED = 20, 5
 
 
 def review(arguments: Namespace, reporter: Reporter) -> int:
@@ -563,10 +563,11 @@ def _write_manifest(results: Path, arguments: Namespace, reporter: Reporter) -> 
     if path.exists() and path.read_bytes() != text.encode():
         raise OutputError(f"{path} is not what {results} gives: follow-up {path} takes it as it is, else move it away")
     write_text(path, text)
-    if undated := {row["person"] for row in rows if not row.get("day") and not row.get("date")}:
+    if undated := sorted({row["person"] for row in rows if not row.get("day") and not row.get("date")}):
+        named = ", ".join(undated[:_MOST_NAMED]) + (" …" if len(undated) > _MOST_NAMED else "")
         raise ConfigurationError(
-            f"the days of {counted(len(undated), 'person')} are not known: fill in the column day or date of {path},"
-            f" and run follow-up {path}"
+            f"the days of {counted(len(undated), 'person')} are not known ({named}): fill in the column day or date of"
+            f" {path}, and run follow-up {path}"
         )
     return path
 

@@ -287,6 +287,17 @@ def test_a_refused_image_of_the_same_name_gets_a_row_of_its_own(tmp_path) -> Non
     assert _run(_paths("y/a"), Loader(), tmp_path, force=True)[0].state == "done"
 
 
+def test_a_file_that_was_replaced_is_no_second_case(tmp_path, capsys) -> None:
+    image, command = tmp_path / "A" / "t1.nii.gz", ["measure", str(tmp_path / "A"), "--output", str(tmp_path / "out")]
+    for shift in (0, 3):
+        write_volume(MASK.with_ijk(np.roll(MASK.ijk, shift, axis=0)), image)
+        assert main(command) == (2 if shift else 0)
+    assert "file was replaced, give --force" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.is_dir()] == ["t1"]
+    assert main([*command, "--force"]) == 0
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.is_dir()] == ["t1"]
+
+
 def test_marked_discs_replace_no_other_persons_result(tmp_path) -> None:
     for person, shift in (("A", 0), ("B", 3)):
         write_volume(MASK.with_ijk(np.roll(MASK.ijk, shift, axis=0)), tmp_path / person / "t1.nii.gz")

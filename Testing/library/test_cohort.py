@@ -227,6 +227,16 @@ def test_few_cases_and_files_of_somebody_else(cohort, capsys):
     assert main(["cohort", str(results)]) == 2 and "not a page of SpinalCordSeg" in capsys.readouterr().err
 
 
+def test_one_image_under_two_persons_counts_for_nobody(cohort):
+    sources = [{"input": {"source": f"sub-{n}/anat/sub-{n}_T1w.nii.gz"}} for n in (1, 2, 3)]
+    for change in sources[:2]:
+        change["input"]["fingerprint"] = "same"
+    results = cohort({name: (70, change) for name, change in zip("abc", sources, strict=True)})
+    assert main(["cohort", str(results)]) == 0
+    left_out = {row["case"]: row["left_out"] for row in _rows(results / "cohort_cases.csv")}
+    assert ["whose is it" in left_out[name] for name in "abc"] == [True, True, False]
+
+
 def test_one_subject_code_of_two_data_sets_is_two_persons(cohort, tmp_path, capsys):
     sources = {
         name: {"input": {"source": f"{name[0]}/sub-01/anat/sub-01_{name[1:]}.nii.gz"}} for name in ("aT1w", "bT2w")

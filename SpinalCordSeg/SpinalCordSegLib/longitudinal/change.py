@@ -391,26 +391,27 @@ def _unlike(visits: Sequence[Visit]) -> str:
 def _doubts(runs: Sequence[Run], outcomes: Sequence[VisitOutcome], pairs: Sequence[PairChange]) -> list[str]:
     """Why these may not be visits of one person at the same level, in the order of their dates: a change that no
     disease makes, beyond its error."""
-    seen: list[tuple[str, float, float, float]] = []  # what, its percent, of how many years, its error
+    seen: list[tuple[str, float, float, float, str]] = []  # what, its percent, of how many years, its error, unit
     for run in runs:
         which = f"visits {run.first} to {run.last}"
         if run.rate is not None and run.rate.percent_per_year < 0:  # growth: by the changes themselves
-            seen.append((which, run.rate.percent_per_year, 1.0, run.rate.limit))
+            seen.append((which, run.rate.percent_per_year, 1.0, run.rate.limit, "%/year"))
         if run.direct is not None:
             found = run.direct
-            seen.append((f"{which}, by their images", found.percent_per_year, 1.0, found.high - found.percent_per_year))
+            error = found.high - found.percent_per_year
+            seen.append((f"{which}, by their images", found.percent_per_year, 1.0, error, "%/year"))
     for one in outcomes:
         if one.change is not None:
-            seen.append((f"visit {one.visit}", one.change.percent, one.years, one.change.mdc95_percent))
+            seen.append((f"visit {one.visit}", one.change.percent, one.years, one.change.mdc95_percent, "%"))
     for pair in pairs:
         if pair.percent is not None and pair.se_percent is not None:
             years = outcomes[pair.second - 1].years - outcomes[pair.first - 1].years
             which = f"visits {pair.first} and {pair.second}, by both images"
-            seen.append((which, pair.percent, years, _SURE * pair.se_percent))
+            seen.append((which, pair.percent, years, _SURE * pair.se_percent, "%"))
     doubts: dict[str, str] = {}  # the first of each kind
-    for which, percent, years, error in seen:
+    for which, percent, years, error, unit in seen:
         if percent >= error:
-            text = f"{which}: the area grew by {percent:.1f} %, and a cord does not grow"
+            text = f"{which}: the area grew by {percent:.1f} {unit}, and a cord does not grow"
             doubts.setdefault("grew", f"{text}: are the dates exchanged, or two persons?")
         elif percent <= -error and percent < -_FASTEST * years:
             text = f"{which}: a loss of {-percent / max(years, 1 / DAYS_PER_YEAR):.0f} %/year is implausible"

@@ -78,7 +78,7 @@ from SpinalCordSegLib.report import (
 )
 from SpinalCordSegLib.slice_table import counted, csv_text
 from SpinalCordSegLib.version import SOFTWARE_VERSION
-from SpinalCordSegLib.volume import Volume, place_on
+from SpinalCordSegLib.volume import Volume, fingerprint, place_on
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,12 +112,18 @@ _log = logging.getLogger(__name__)
 def compared(person: PersonSource, options: FollowUpOptions, reporter: Reporter) -> FollowUp:
     """Read, align and compare the visits of a person. Raises ConfigurationError, InputFileError."""
 
+    replaced: list[str] = []
+
     @cache
     def image_of(visit: Visit) -> Volume:
         if visit.source.image is None:
             raise ConfigurationError(f"{visit.source.folder} has no image")
         image = read_image(visit.source.image, visit.source.series)
         check_belongs(visit.case, image)
+        made_from, is_given = visit.case.input, visit.case.mask_state == "given"
+        known = made_from.image_fingerprint if is_given else made_from.fingerprint
+        if known and fingerprint(image.volume) != known:
+            replaced.append(f"the image of {visit.case.name} is not voxel for voxel the one that it was made from")
         return image.volume
 
     @cache
@@ -139,7 +145,9 @@ def compared(person: PersonSource, options: FollowUpOptions, reporter: Reporter)
             " the others: mark it in every visit (--disc), give every image (--image), or leave the range out"
         )
     pairs = compare_images(visits, image_of, lay)
-    return follow_up(person.person, visits, alignment, options, beside, pairs, marks_in_doubt(visits, image_of))
+    return follow_up(
+        person.person, visits, alignment, options, [*beside, *replaced], pairs, marks_in_doubt(visits, image_of)
+    )
 
 
 def write_follow_up(result: FollowUp, folder: Path, reporter: Reporter, *, limits: bool = True) -> list[dict[str, Any]]:
