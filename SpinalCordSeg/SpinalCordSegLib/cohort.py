@@ -221,8 +221,9 @@ def _scan(item: WorkItem) -> Scan:
 
 
 def _with_table(scans: list[Scan], people: Path) -> tuple[list[Scan], list[str]]:
-    rows, unknown = dict[int, dict[str, Any]](), list[str]()
+    rows, unknown, columns = dict[int, dict[str, Any]](), list[str](), dict[str, str]()
     for line, row in read_table(people):
+        columns |= row
         name = next((row[column] for column in (*INPUT_COLUMNS, *_TABLE["person"]) if row.get(column)), "")
         if not name:
             named = ", ".join((*INPUT_COLUMNS, *_TABLE["person"]))
@@ -259,7 +260,13 @@ def _with_table(scans: list[Scan], people: Path) -> tuple[list[Scan], list[str]]
             raise ConfigurationError(f"{people.name}: {scan.person} is in two groups, of {scan.case} and another case")
     found = [replace(scan, group=of_person.get(scan.person, "")) for scan in found]
     missing = [scan.case for n, scan in enumerate(scans) if n not in rows]
-    texts = ((unknown, f"in {people.name}, but no finished case"), (missing, f"cases that {people.name} does not name"))
+    known = {*INPUT_COLUMNS, *(name for names in _TABLE.values() for name in names)}
+    unused = [] if known & {*_TABLE["group"]} & {*columns} else sorted({*columns} - known)
+    texts = (
+        (unknown, f"in {people.name}, but no finished case"),
+        (missing, f"cases that {people.name} does not name"),
+        (unused, f"{people.name} has no column group; columns that are not used"),
+    )
     return found, [f"{what} ({len(names)}): {_named(names)}" for names, what in texts if names]
 
 

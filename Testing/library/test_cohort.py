@@ -248,6 +248,9 @@ def test_one_subject_code_of_two_data_sets_is_two_persons(cohort, tmp_path, caps
     table.write_text("participant_id\tgroup\nsub-01\tx\n", encoding="utf-8")
     assert main(["cohort", str(results), "--people", str(table)]) == 2
     assert "a/sub-01 or b/sub-01" in capsys.readouterr().err
+    table.write_text("participant_id\tgruppe\na/sub-01\tx\n", encoding="utf-8")
+    assert main(["cohort", str(results), "--people", str(table)]) == 0
+    assert "no column group; columns that are not used (1): gruppe" in capsys.readouterr().err
     whole = f"image,group\n{tmp_path}/a/sub-01/anat/sub-01_T1w.nii.gz,x\n{tmp_path}/other/sub-01_T2w.nii.gz,y\n"
     table.with_suffix(".csv").write_text(whole, encoding="utf-8")
     assert main(["cohort", str(results), "--people", str(table.with_suffix(".csv"))]) == 0
